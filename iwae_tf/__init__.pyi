@@ -1,0 +1,12 @@
+from . import callbacks as callbacks
+from . import data as data
+from . import evaluation as evaluation
+from . import layers as layers
+from . import likelihood as likelihood
+from . import log_weights as log_weights
+from . import objectives as objectives
+from . import plots as plots
+from . import random as random
+from .builders import mlp as mlp
+from .exporting import export as export
+from .model import IWAE as IWAE

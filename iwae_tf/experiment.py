@@ -1,0 +1,196 @@
+"""One run: a folder with a trained model and all that is known of it."""
+
+import dataclasses
+import json
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+
+import keras
+
+from iwae_tf import callbacks, data, evaluation, objectives, plots
+from iwae_tf.builders import mlp
+from iwae_tf.exporting import export
+from iwae_tf.files import written_whole
+from iwae_tf.layers import StochasticBinarization
+
+SCHEDULES = ("constant", "burda")
+PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything needed to repeat a run; for the meaning of each see `iwae-tf train --help`.
+
+    Raises:
+      ValueError: if a value is not among those there are.
+    """
+
+    dataset: str = "digits"
+    data_dir: str | None = None
+    objective: str = "iwae"
+    num_samples: int = 50
+    latent_sizes: tuple[int, ...] = (50,)
+    hidden_sizes: tuple[tuple[int, ...], ...] = ((200, 200),)
+    schedule: str = "constant"
+    epochs: int = 50
+    stages: int = 8
+    learning_rate: float = 1e-3
+    batch_size: int = 20
+    seed: int = 0
+    steps_per_execution: int | None = None
+    precision: str = "float32"
+    test_samples: int = 5000
+
+    def __post_init__(self):
+        for name, known in (
+            ("dataset", data.NAMES),
+            ("objective", sorted(objectives.NAMES)),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"Expected {name} to be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
+        for name in ("num_samples", "epochs", "stages", "batch_size", "steps_per_execution", "test_samples"):
+            if name != "steps_per_execution" or self.steps_per_execution is not None:
+                objectives.check_count(getattr(self, name), name)
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"Expected learning_rate to be a positive number. Received: {self.learning_rate}")
+        if not 1 <= len(self.latent_sizes) <= 7:
+            raise ValueError(f"Expected 1 to 7 latent sizes, one per stochastic layer. Received: {self.latent_sizes}")
+
+    @classmethod
+    def read(cls, run):
+        """Reads the configuration of a run folder."""
+        path = Path(run) / "config.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"Expected the folder of a run, with config.json in it. Received: {run}")
+        options = json.loads(path.read_text())["options"]
+        options["latent_sizes"] = tuple(options["latent_sizes"])
+        options["hidden_sizes"] = tuple(map(tuple, options["hidden_sizes"]))
+        return cls(**options)
+
+
+def train(config, output, overwrite=False, verbose=1):
+    """Trains, evaluates and exports a model; the folder appears under its name only when all of it is there.
+
+    Args:
+      config: a `Config`.
+      output: the run folder.
+      overwrite: whether an existing folder is replaced, once the new one is whole.
+      verbose: 1 shows progress bars.
+
+    Returns:
+      The metrics, a dict.
+
+    Raises:
+      FileExistsError: if `output` exists and `overwrite` is false.
+      FileNotFoundError: if the data set is not at hand.
+    """
+    with written_whole(output, overwrite) as folder:
+        keras.utils.set_random_seed(config.seed)
+        keras.config.set_dtype_policy(config.precision)
+        splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
+        model = mlp(
+            splits.event_shape,
+            config.latent_sizes,
+            config.hidden_sizes,
+            mean=splits.mean,
+            objective=objectives.get(config.objective, config.num_samples),
+            preprocessing=StochasticBinarization(),
+            seed=config.seed,
+        )
+        # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is a mean.
+        optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-4 / config.batch_size)
+        steps = config.steps_per_execution or _divisor(int(splits.train.cardinality()))
+        model.compile(optimizer, steps_per_execution=steps, jit_compile=True)
+        folder.mkdir()
+        _write_config(config, folder)
+        epochs = config.epochs
+        watchers = [
+            keras.callbacks.CSVLogger(str(folder / "history.csv")),
+            keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+        ]
+        if config.schedule == "burda":
+            watchers.append(callbacks.BurdaSchedule(config.stages, config.learning_rate))
+            epochs = watchers[-1].epochs
+        start = time.perf_counter()
+        model.fit(
+            splits.train, validation_data=splits.validation, epochs=epochs, callbacks=watchers, verbose=verbose
+        )
+        seconds = time.perf_counter() - start
+        model.save(folder / "model.keras")
+        export(model, folder / "saved_model", config.test_samples)
+        training = {"epochs": epochs, "seconds": seconds, "parameters": model.count_params()}
+        return _report(model, splits, config, folder, {"training": training}, verbose)
+
+
+def evaluate(run, test_samples=None, data_dir=None, verbose=1):
+    """Evaluates the model of a run anew on its test data, and rewrites what the run folder says of it.
+
+    Args:
+      run: a run folder.
+      test_samples: samples per observation; `None` takes the run's own.
+      data_dir: folder of prepared TFDS data; `None` takes the run's own.
+      verbose: 1 shows a progress bar.
+
+    Returns:
+      The metrics, a dict.
+
+    Raises:
+      FileNotFoundError: if `run` is no run folder, or its data set is not at hand.
+    """
+    config = Config.read(run)
+    config = dataclasses.replace(
+        config, test_samples=test_samples or config.test_samples, data_dir=data_dir or config.data_dir
+    )
+    splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
+    folder = Path(run)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return _report(load_model(run), splits, config, folder, metrics, verbose)
+
+
+def load_model(run):
+    """Loads the Keras model of a run folder; a `FileNotFoundError` says what is missing."""
+    path = Path(run) / "model.keras"
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected the folder of a run, with model.keras in it. Received: {run}")
+    return keras.saving.load_model(path)
+
+
+def _report(model, splits, config, folder, metrics, verbose):
+    """Evaluates on the test data, and writes tables, pictures and metrics to the folder."""
+    table = evaluation.log_likelihood(model, splits.test, config.test_samples, config.seed, verbose)
+    units = evaluation.active_units(model, splits.test, seed=config.seed)
+    active = units.groupby("layer").active.sum()
+    metrics = {
+        **metrics,
+        "test": {**evaluation.summarize(table), "num_samples": config.test_samples},
+        "active_units": {f"layer_{layer}": int(count) for layer, count in active.items()},
+    }
+    x = next(iter(splits.test.unbatch().batch(20)))
+    for name, write in {
+        "test_log_likelihood.csv": lambda path: table.to_csv(path, index_label="observation"),
+        "active_units.csv": lambda path: units.to_csv(path, index=False),
+        "samples.png": lambda path: plots.samples(model, seed=config.seed).savefig(path, format="png"),
+        "reconstructions.png": lambda path: plots.reconstructions(model, x, config.seed).savefig(path, format="png"),
+        "metrics.json": lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"),
+    }.items():
+        with written_whole(folder / name, overwrite=True) as part:
+            write(part)
+    return metrics
+
+
+def _divisor(num_steps, most=50):
+    """The largest number up to `most` that divides the steps of an epoch, so that every execution is a full one."""
+    return max(n for n in range(1, most + 1) if num_steps % n == 0)
+
+
+def _write_config(config, folder):
+    packages = ("iwae-tf", "keras", "numpy", "tensorflow", "tensorflow-datasets", "tensorflow-probability")
+    content = {
+        "options": dataclasses.asdict(config),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+    }
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")

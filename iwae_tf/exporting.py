@@ -1,0 +1,91 @@
+"""Export as a SavedModel that needs TensorFlow alone."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from iwae_tf import random
+from iwae_tf.files import written_whole
+from iwae_tf.layers.base import emit
+from iwae_tf.objectives.base import check_count
+
+
+def export(model, path, num_samples=5000, seed=0, overwrite=False):
+    """Writes a SavedModel that scores, encodes, decodes, samples and reconstructs without iwae_tf or TFP.
+
+    Endpoints take data as in the training set, and return dicts. A row gets the same result whatever its batch and its
+    place in it: the noise of an endpoint without a seed is fixed here and shared by the rows.
+
+    | endpoint | takes | returns |
+    |---|---|---|
+    | `serving_default`, `log_likelihood` | `x` | `log_likelihood`, `standard_error`, `effective_sample_size` `[batch]` |
+    | `log_likelihood_seeded` | `x`, `seed` int32[2], `num_samples` int32[] | the same |
+    | `encode` | `x` | `mean`, `stddev` of q(z_1 given x); `mean_2`, `stddev_2`, ... given a sample of the layer below |
+    | `decode` | `z` (z_1) | `mean` of p(x given z_1) |
+    | `sample` | `seed` int32[2], `num_samples` int32[] | `mean` of p(x given z_1), z from the prior |
+    | `reconstruct` | `x` | `mean` of p(x given z_1), z_1 from q(z_1 given x) |
+
+    Args:
+      model: an `IWAE`.
+      path: folder to write; it appears only when it is whole.
+      num_samples: samples per observation of `log_likelihood`.
+      seed: integer seed of the endpoints that take none.
+      overwrite: whether an existing folder is replaced.
+
+    Returns:
+      The path, a `pathlib.Path`.
+
+    Raises:
+      ValueError: if `num_samples` is no integer of at least 1, or the model has not been built.
+      FileExistsError: if `path` exists and `overwrite` is false.
+    """
+    check_count(num_samples, "num_samples")
+    if not model.built:
+        raise ValueError("Expected a model that has been built: call it on data or fit it first. Received: an unbuilt one")
+    fixed_seed = random.as_seed(seed)
+    z_shapes = model.latent_shapes
+    x_spec = tf.TensorSpec([None, *model.event_shape], model.data_dtype or "float32", name="x")
+    seed_spec, count_spec = tf.TensorSpec([2], tf.int32, name="seed"), tf.TensorSpec([], tf.int32, name="num_samples")
+
+    def by_row(fn, x):
+        """Maps a function of one observation over the rows, so that they share the noise."""
+        first = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), fn(tf.zeros_like(x[:1])))
+        return tf.map_fn(lambda row: tf.nest.map_structure(lambda t: t[0], fn(row[tf.newaxis])), x, fn_output_signature=first)
+
+    def log_likelihood_seeded(x, seed, num_samples):
+        return model.likelihood_program(x, num_samples, seed)._asdict()
+
+    def log_likelihood(x):
+        return log_likelihood_seeded(x, fixed_seed, tf.constant(num_samples, tf.int32))
+
+    def encode(x):
+        def moments(row):
+            posteriors, _ = model.infer(model.posterior(model.preprocess(row, fixed_seed)), (), fixed_seed)
+            names = ["", *(f"_{i}" for i in range(2, len(posteriors) + 1))]
+            pairs = zip(names, posteriors, strict=True)
+            return {f"{what}{name}": getattr(q, what)() for name, q in pairs for what in ("mean", "stddev")}
+
+        return by_row(moments, x)
+
+    def decode(z):
+        return {"mean": emit(model.decoder[-1], z, len(z_shapes[0])).mean()}
+
+    def sample(seed, num_samples):
+        return {"mean": model.sample(num_samples, seed=seed)}
+
+    def reconstruct(x):
+        return by_row(lambda row: {"mean": model.reconstruct(row, seed=fixed_seed)}, x)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    # The first is served as "serving_default".
+    archive.add_endpoint("log_likelihood", log_likelihood, [x_spec])
+    archive.add_endpoint("log_likelihood_seeded", log_likelihood_seeded, [x_spec, seed_spec, count_spec])
+    archive.add_endpoint("encode", encode, [x_spec])
+    archive.add_endpoint("decode", decode, [tf.TensorSpec([None, *z_shapes[0]], model.dtype_policy.variable_dtype, name="z")])
+    archive.add_endpoint("sample", sample, [seed_spec, count_spec])
+    archive.add_endpoint("reconstruct", reconstruct, [x_spec])
+    with written_whole(path, overwrite) as part:
+        archive.write_out(str(part), verbose=False)
+    return Path(path)

@@ -1,0 +1,88 @@
+"""Data at the door: what `fit`, `evaluate`, `predict` and the scoring methods are given, looked at before they run."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from iwae_tf.layers.base import check_finite
+
+
+def is_array(data):
+    """Whether the data are one array or tensor with values."""
+    return hasattr(data, "__array__")
+
+
+def first_x(data):
+    """Returns the x to be looked at, as an array: all of array data, of a dataset its first batch.
+
+    Returns:
+      `None` for a generator, which cannot be looked at without using it up.
+
+    Raises:
+      ValueError: if a dataset is empty.
+    """
+    if isinstance(data, tf.data.Dataset):
+        data = next(iter(data.take(1)), None)
+        if data is None:
+            raise ValueError("Expected at least one batch of data. Received: an empty dataset")
+    elif isinstance(data, keras.utils.PyDataset):
+        data = data[0]
+    elif not isinstance(data, (tuple, list)) and not is_array(data):
+        return None
+    return np.asarray(data[0] if isinstance(data, tuple) else data)
+
+
+def check(x, event_shape, layer):
+    """Raises a clear error if the array cannot be a batch of observations.
+
+    Args:
+      x: an array.
+      event_shape: the shape of one observation.
+      layer: the layer that x meets first; its `check_data`, where it has one, knows the values it takes.
+
+    Raises:
+      ValueError: if the shape is not `[n, *event_shape]`, n is 0, or values are out of range or not finite.
+      TypeError: if the dtype cannot be taken.
+    """
+    if x.ndim == 0 or x.shape[1:] != event_shape:
+        expected = ", ".join(map(str, ("n", *event_shape)))
+        raise ValueError(f"Expected data of shape [{expected}]. Received: shape {x.shape}")
+    if not len(x):
+        raise ValueError("Expected at least one observation. Received: none")
+    getattr(layer, "check_data", check_finite)(x)
+
+
+def split_validation(arrays, fraction):
+    """Cuts the last `fraction` of the rows off each array, as `keras.Model.fit` does: the first rows and the last."""
+    size = len(arrays[0])
+    cut = int(size * (1 - fraction))
+    if not 0 < cut < size:
+        raise ValueError(
+            f"Expected validation_split to leave both parts some of the {size} rows. Received: validation_split={fraction}"
+        )
+    parts = [tuple(None if a is None else a[rows] for a in arrays) for rows in (slice(cut), slice(cut, None))]
+    return parts[0], parts[1]
+
+
+def x_batches(data, batch_size=100):
+    """Makes an iterable of the x of every batch, and counts the batches.
+
+    Args:
+      data: an array, which is cut into batches, or a `tf.data.Dataset` of x or of tuples that begin with x.
+      batch_size: rows per batch of an array.
+
+    Returns:
+      The iterable, and the number of batches or `None` where it is not known.
+
+    Raises:
+      ValueError: if there are no data.
+      TypeError: if the data are neither.
+    """
+    if is_array(data):
+        data = tf.data.Dataset.from_tensor_slices(np.asarray(data)).batch(batch_size)
+    if not isinstance(data, tf.data.Dataset):
+        raise TypeError(f"Expected an array or a tf.data.Dataset. Received: {type(data).__name__}")
+    size = int(data.cardinality())
+    if size == 0:
+        raise ValueError("Expected at least one observation. Received: none")
+    return (batch[0] if isinstance(batch, tuple) else batch for batch in data), size if size > 0 else None

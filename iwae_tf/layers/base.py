@@ -1,0 +1,188 @@
+"""The stochastic layer: a tensor in, a TFP distribution out."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from iwae_tf import random
+
+tfd = tfp.distributions
+
+
+def as_sizes(value, what="event_shape"):
+    """Makes a tuple of positive integers of an integer or a sequence; a `ValueError` says what else it received."""
+    sizes = (value,) if isinstance(value, (int, np.integer)) else value
+    try:
+        valid = all(isinstance(n, (int, np.integer)) and n > 0 for n in sizes)
+    except TypeError:
+        valid = False
+    if not valid:
+        raise ValueError(f"Expected {what} to be a positive integer or a sequence of them. Received: {value!r}")
+    return tuple(int(n) for n in sizes)
+
+
+def check_finite(x):
+    """Raises a `TypeError` if the array is not numeric, a `ValueError` if it holds NaN or infinite values."""
+    if x.dtype.kind not in "buif":
+        raise TypeError(f"Expected numbers. Received: an array of dtype {x.dtype}")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise ValueError(f"Expected finite data. Received: {np.sum(~np.isfinite(x))} NaN or infinite values")
+
+
+def check_range(x, what):
+    """Raises a `ValueError` if the array leaves [0, 1]."""
+    if x.size and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError(f"Expected {what} in [0, 1]. Received: values from {x.min():.6g} to {x.max():.6g}")
+
+
+def merge_leading_axes(inputs, event_ndims):
+    """Reshapes `[*leading, *event]` to `[n, *event]`.
+
+    Returns:
+      The reshaped tensor and `leading`: a list of integers and, where known only at run time, scalar tensors.
+    """
+    split = inputs.shape.rank - event_ndims
+    dynamic = tf.shape(inputs)
+    leading = [dynamic[i] if n is None else n for i, n in enumerate(inputs.shape[:split])]
+    return (inputs if split == 1 else tf.reshape(inputs, [-1, *inputs.shape[split:]])), leading
+
+
+def emit(layer, inputs, event_ndims, call=None):
+    """Calls a layer on `[*leading, *event]` and returns its distribution, whose batch shape is `leading`.
+
+    A `StochasticLayer` merges and restores the leading axes itself. Any other layer is called on `[n, *event]`, as
+    Keras layers expect, and the leading axes of its distribution are restored.
+
+    Args:
+      layer: a Keras layer that returns a `tfd.Distribution`.
+      inputs: `[*leading, *event]`.
+      event_ndims: number of axes of `event`.
+      call: what to call instead of `layer` itself.
+
+    Raises:
+      TypeError: if the layer returns anything else than a distribution.
+    """
+    call = call or layer
+    if isinstance(layer, StochasticLayer):
+        return call(inputs)
+    flat, leading = merge_leading_axes(inputs, event_ndims)
+    distribution = call(flat)
+    if not isinstance(distribution, tfd.Distribution):
+        raise TypeError(f"Expected {layer.name} to return a tfd.Distribution. Received: {type(distribution).__name__}")
+    return distribution if len(leading) == 1 else tfd.BatchReshape(distribution, tf.stack(leading))
+
+
+class StochasticLayer(keras.layers.Layer):
+    """Base of the layers that map a tensor to a `tfd.Distribution`.
+
+    The leading axes of the input (`[k, batch]`, say) are merged before the network and restored after it, so that
+    one matrix product serves all samples. The features of the network feed one linear head for each name in
+    `parameters`; `distribution` turns the values of the heads, `[*leading, *event_shape]`, into the distribution.
+    A subclass gives these two.
+
+    Built by a model, the layer knows the event of its input. Called on its own before that, the event is the last
+    axis, or the last three axes of an input of rank four and more (images).
+
+    Args:
+      event_shape: shape of one draw, an integer or a sequence of integers.
+      hidden: widths of the hidden layers of a multi-layer perceptron.
+      activation: their activation.
+      network: a Keras layer or model from `[n, *event]` to features `[n, ...]`, in place of the perceptron.
+      seed: integer seed of the initial weights of the perceptron and the heads. `None` takes the model's.
+      **kwargs: as for any `keras.layers.Layer`.
+
+    Raises:
+      ValueError: if `event_shape` or `hidden` holds anything but positive integers, or both `hidden` and
+        `network` are given; when called, if the trailing axes of the input are not the event it was built for.
+    """
+
+    parameters: tuple[str, ...] = ()
+
+    def __init__(self, event_shape, hidden=(), activation="tanh", network=None, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.event_shape = as_sizes(event_shape)
+        self.hidden = as_sizes(hidden, "hidden")
+        self.activation = keras.activations.get(activation)
+        self.network = network
+        self.seed = seed
+        if not self.event_shape:
+            raise ValueError("Expected an event_shape of at least one axis. Received: ()")
+        if network is not None and not isinstance(network, keras.layers.Layer):
+            raise TypeError(f"Expected network= to be a Keras layer or model. Received: {type(network).__name__}")
+        if network is not None and self.hidden:
+            raise ValueError(f"Expected hidden= or network=, not both. Received: hidden={hidden!r}, network={network}")
+
+    def distribution(self, **parameters):
+        """Returns the distribution with these parameters, each `[*leading, *event_shape]`."""
+        raise NotImplementedError
+
+    def bias_initializer(self, parameter):
+        """Returns the initializer for the bias of one head."""
+        return "zeros"
+
+    def check_data(self, x):
+        """Raises an error if the array `x` cannot be an observation of this layer's distribution."""
+        check_finite(x)
+
+    def build(self, input_shape):
+        # A symbolic shape is [None, *event]; that of a tensor may hold sample axes too.
+        symbolic = input_shape[0] is None
+        self._input_event = tuple(input_shape[1:] if symbolic else input_shape[-3 if len(input_shape) > 3 else -1 :])
+        widths = [*self.hidden, *[math.prod(self.event_shape)] * len(self.parameters)]
+        dense = [
+            keras.layers.Dense(
+                width,
+                activation=self.activation if i < len(self.hidden) else None,
+                kernel_initializer=keras.initializers.GlorotUniform(random.derive(self.seed, i)),
+                bias_initializer="zeros" if i < len(self.hidden) else self.bias_initializer(self.parameters[i - len(self.hidden)]),
+                dtype=self.dtype_policy,
+            )
+            for i, width in enumerate(widths)
+        ]
+        self.perceptron, self.heads = dense[: len(self.hidden)], dense[len(self.hidden) :]
+        features = self._input_event
+        if self.network is not None:
+            if not self.network.built:
+                self.network.build((None, *features))
+            features = self.network.compute_output_shape((None, *features))[1:]
+        width = math.prod(features)
+        for layer in self.perceptron:
+            layer.build((None, width))
+            width = layer.units
+        for layer in self.heads:
+            layer.build((None, width))
+
+    def call(self, inputs):
+        event_ndims = len(self._input_event)
+        if tuple(inputs.shape[-event_ndims:]) != self._input_event:
+            raise ValueError(
+                f"Expected {self.name} to receive [..., {', '.join(map(str, self._input_event))}]. "
+                f"Received: shape {tuple(inputs.shape)}"
+            )
+        features, leading = merge_leading_axes(inputs, event_ndims)
+        if self.network is not None:
+            features = self.network(features)
+        features = tf.reshape(features, [-1, math.prod(features.shape[1:])])
+        for layer in self.perceptron:
+            features = layer(features)
+        # Products may be in a low precision; densities are in that of the variables.
+        heads = [tf.cast(head(features), self.dtype_policy.variable_dtype) for head in self.heads]
+        shape = [*leading, *self.event_shape]
+        return self.distribution(**{name: tf.reshape(h, shape) for name, h in zip(self.parameters, heads, strict=True)})
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "event_shape": self.event_shape,
+            "hidden": self.hidden,
+            "activation": keras.activations.serialize(self.activation),
+            "network": keras.saving.serialize_keras_object(self.network),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})

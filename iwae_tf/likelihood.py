@@ -1,0 +1,110 @@
+"""Streaming likelihoods: log p^(x) from any number of samples in bounded memory."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from iwae_tf import random
+from iwae_tf.log_weights import effective_sample_size_of_sums, standard_error
+from iwae_tf.objectives.base import check_count
+
+#: Samples scored at once. It is part of what a seed means: another size pairs other draws with the same seed.
+CHUNK_SIZE = 500
+
+
+class Estimate(NamedTuple):
+    """A likelihood estimate and how far it can be trusted; each `[batch]`.
+
+    Attributes:
+      log_likelihood: log (1/k) sum_i w_i, in nats.
+      standard_error: its delta-method standard error, in nats; NaN for k = 1.
+      effective_sample_size: (sum w)^2 / sum w^2, in [1, k].
+    """
+
+    log_likelihood: tf.Tensor
+    standard_error: tf.Tensor
+    effective_sample_size: tf.Tensor
+
+
+def stream(draw, num_samples, batch_size, chunk_size=CHUNK_SIZE, dtype=tf.float32):
+    """Estimates log (1/k) sum_i w_i from chunks of log weights, by running sums of w and of w^2.
+
+    Args:
+      draw: a function from the number of a chunk, a scalar int32 tensor, to log weights `[chunk_size, batch_size]`.
+      num_samples: k, a scalar int32 tensor; what the last chunk holds beyond it is left out.
+      batch_size: observations scored.
+      chunk_size: samples per chunk.
+      dtype: that of the log weights.
+
+    Returns:
+      An `Estimate`.
+    """
+
+    def add(i, *sums):
+        counted = (tf.range(chunk_size) < num_samples - i * chunk_size)[:, tf.newaxis]
+        log_weights = tf.where(counted, draw(i), -float("inf"))
+        added = [tf.reduce_logsumexp(power * log_weights, axis=0) for power in (1.0, 2.0)]
+        return (i + 1, *(tf.reduce_logsumexp(tf.stack(pair), axis=0) for pair in zip(sums, added, strict=True)))
+
+    nothing = tf.fill([batch_size], tf.constant(-float("inf"), dtype))
+    _, log_sum, log_sum_of_squares = tf.while_loop(
+        lambda i, *_: i * chunk_size < num_samples, add, (0, nothing, nothing), parallel_iterations=1
+    )
+    effective = effective_sample_size_of_sums(log_sum, log_sum_of_squares)
+    k = tf.cast(num_samples, dtype)
+    return Estimate(log_sum - tf.math.log(k), standard_error(effective, k), effective)
+
+
+def program(model):
+    """Makes the function that scores observations under a model.
+
+    Each observation is scored on its own, in chunks of samples, with the same noise as every other. So its score
+    depends neither on those beside it nor on their number, x is encoded once, and one program serves any batch.
+
+    Args:
+      model: an `IWAE`.
+
+    Returns:
+      A `tf.function` of data `[batch, *event_shape]`, the number of samples (int32), a seed (int32[2]) and whether
+      the data are still to be preprocessed, to an `Estimate`.
+    """
+    dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
+
+    def one(x, num_samples, seed, preprocess):
+        x = x[tf.newaxis]
+        if preprocess:
+            x = model.preprocess(x, seed)
+        posterior = model.posterior(x)
+        seed = random.fold_in(seed, 1)
+
+        def draw(i):
+            # The density itself: neither the warm-up's weight nor the objective's enters.
+            return model.terms(x, posterior, CHUNK_SIZE, random.fold_in(seed, i)).log_weights()
+
+        return Estimate(*(tf.squeeze(part, 0) for part in stream(draw, num_samples, 1, CHUNK_SIZE, dtype)))
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def rows(x, num_samples, seed, preprocess=True):
+        spec = Estimate(*[tf.TensorSpec([], dtype)] * 3)
+        return tf.map_fn(lambda row: one(row, num_samples, seed, preprocess), x, fn_output_signature=spec)
+
+    return rows
+
+
+def estimate(model, x, num_samples=5000, seed=None):
+    """Estimates log p(x) by L_k with k = `num_samples`; memory does not grow with k.
+
+    Args:
+      model: an `IWAE`.
+      x: data `[batch, *event_shape]`, as in the training set.
+      num_samples: k, samples per observation.
+      seed: an integer or `int32[2]`; the same seed gives the same scores. `None` takes the next of the model's own.
+
+    Returns:
+      An `Estimate`.
+
+    Raises:
+      ValueError: if the data are not such as the model takes, or `num_samples` is no integer of at least 1.
+    """
+    check_count(num_samples, "num_samples")
+    return model.likelihood_program(model.admit(x), tf.constant(num_samples, tf.int32), model.next_seed(seed))
