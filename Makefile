@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test lint check clean
+.PHONY: install demo test lint check bench clean
 
 install: $(INSTALLED)
 
@@ -27,6 +27,10 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 check: lint test
+
+# Real MNIST, as prepared by TFDS.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/baseline.py --data-dir $${IWAE_TF_DATA:-../shared/tfds}
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

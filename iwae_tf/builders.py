@@ -37,7 +37,9 @@ def mlp(event_shape, latent_sizes=(50,), hidden_sizes=((200, 200),), activation=
         for size, hidden in zip(latent_sizes[:-1], hidden_sizes[1:], strict=True)
     ]
     return IWAE(
-        encoder=[IndependentNormal(size, hidden=h, **common) for size, h in zip(latent_sizes, hidden_sizes, strict=True)],
+        encoder=[
+            IndependentNormal(size, hidden=h, **common) for size, h in zip(latent_sizes, hidden_sizes, strict=True)
+        ],
         decoder=[*reversed(down), IndependentBernoulli(event_shape, mean=mean, hidden=hidden_sizes[0], **common)],
         prior=StandardNormal(latent_sizes[-1]),
         **kwargs,

@@ -75,7 +75,9 @@ def train(
     """Train a model, evaluate it on test data and export it."""
     from iwae_tf import experiment
 
-    options = {name: value for name, value in locals().items() if name not in ("output", "overwrite", "k", "experiment")}
+    options = {
+        name: value for name, value in locals().items() if name not in ("output", "overwrite", "k", "experiment")
+    }
     options["data_dir"] = data_dir and str(data_dir)
     config = experiment.Config(num_samples=k, **options)
     output = output or Path("runs") / dataset

@@ -132,8 +132,8 @@ def load(name, batch_size=20, data_dir=None, seed=0):
     """
     if name not in NAMES:
         raise ValueError(f"Expected a data set among {', '.join(NAMES)}. Received: {name!r}")
-    parts = _digits() if name == "digits" else _tfds(name, data_dir)
-    return from_arrays(*parts, batch_size=batch_size, seed=seed)
+    train, validation, test = _digits() if name == "digits" else _tfds(name, data_dir)
+    return from_arrays(train, validation, test, batch_size, seed)
 
 
 def _digits():
@@ -169,8 +169,8 @@ def _tfds(name, data_dir):
         except OSError as error:
             raise FileNotFoundError(
                 f"Data set {name!r} is not prepared in {Path(builder.data_dir).parent.parent} and could not be "
-                f"downloaded from {host} ({error}). Either load it once where there is a network, or give the folder of "
-                f"prepared TFDS data as data_dir (--data-dir). The data set 'digits' needs neither."
+                f"downloaded from {host} ({error}). Either load it once where there is a network, or give the folder "
+                f"of prepared TFDS data as data_dir (--data-dir). The data set 'digits' needs neither."
             ) from error
     parts = builder.as_dataset(split=splits, shuffle_files=False)
     return [np.concatenate([_as_uint8(name, batch["image"].numpy()) for batch in part.batch(1000)]) for part in parts]

@@ -72,6 +72,24 @@ class Config:
         return cls(**options)
 
 
+def build(config, splits):
+    """Makes and compiles the model of a `Config` for `data.Splits`."""
+    model = mlp(
+        splits.event_shape,
+        config.latent_sizes,
+        config.hidden_sizes,
+        mean=splits.mean,
+        objective=objectives.get(config.objective, config.num_samples),
+        preprocessing=StochasticBinarization(),
+        seed=config.seed,
+    )
+    # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is a mean.
+    optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-4 / config.batch_size)
+    steps = config.steps_per_execution or _divisor(int(splits.train.cardinality()))
+    model.compile(optimizer, steps_per_execution=steps, jit_compile=True)
+    return model
+
+
 def train(config, output, overwrite=False, verbose=1):
     """Trains, evaluates and exports a model; the folder appears under its name only when all of it is there.
 
@@ -92,33 +110,20 @@ def train(config, output, overwrite=False, verbose=1):
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.precision)
         splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
-        model = mlp(
-            splits.event_shape,
-            config.latent_sizes,
-            config.hidden_sizes,
-            mean=splits.mean,
-            objective=objectives.get(config.objective, config.num_samples),
-            preprocessing=StochasticBinarization(),
-            seed=config.seed,
-        )
-        # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is a mean.
-        optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-4 / config.batch_size)
-        steps = config.steps_per_execution or _divisor(int(splits.train.cardinality()))
-        model.compile(optimizer, steps_per_execution=steps, jit_compile=True)
+        model = build(config, splits)
         folder.mkdir()
-        _write_config(config, folder)
-        epochs = config.epochs
+        write_config(config, folder)
+        epochs, schedule = config.epochs, []
+        if config.schedule == "burda":
+            schedule = [callbacks.BurdaSchedule(config.stages, config.learning_rate)]
+            epochs = schedule[0].epochs
         watchers = [
+            *schedule,  # first: the others log the learning rate that it sets
             keras.callbacks.CSVLogger(str(folder / "history.csv")),
             keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         ]
-        if config.schedule == "burda":
-            watchers.append(callbacks.BurdaSchedule(config.stages, config.learning_rate))
-            epochs = watchers[-1].epochs
         start = time.perf_counter()
-        model.fit(
-            splits.train, validation_data=splits.validation, epochs=epochs, callbacks=watchers, verbose=verbose
-        )
+        model.fit(splits.train, validation_data=splits.validation, epochs=epochs, callbacks=watchers, verbose=verbose)
         seconds = time.perf_counter() - start
         model.save(folder / "model.keras")
         export(model, folder / "saved_model", config.test_samples)
@@ -187,7 +192,8 @@ def _divisor(num_steps, most=50):
     return max(n for n in range(1, most + 1) if num_steps % n == 0)
 
 
-def _write_config(config, folder):
+def write_config(config, folder):
+    """Writes config.json: the options, and the versions they were run with."""
     packages = ("iwae-tf", "keras", "numpy", "tensorflow", "tensorflow-datasets", "tensorflow-probability")
     content = {
         "options": dataclasses.asdict(config),

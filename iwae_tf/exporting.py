@@ -21,7 +21,7 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     |---|---|---|
     | `serving_default`, `log_likelihood` | `x` | `log_likelihood`, `standard_error`, `effective_sample_size` `[batch]` |
     | `log_likelihood_seeded` | `x`, `seed` int32[2], `num_samples` int32[] | the same |
-    | `encode` | `x` | `mean`, `stddev` of q(z_1 given x); `mean_2`, `stddev_2`, ... given a sample of the layer below |
+    | `encode` | `x` | `mean`, `stddev` of q(z_1 given x); `mean_2`, `stddev_2`, ... given a sample |
     | `decode` | `z` (z_1) | `mean` of p(x given z_1) |
     | `sample` | `seed` int32[2], `num_samples` int32[] | `mean` of p(x given z_1), z from the prior |
     | `reconstruct` | `x` | `mean` of p(x given z_1), z_1 from q(z_1 given x) |
@@ -42,7 +42,9 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     """
     check_count(num_samples, "num_samples")
     if not model.built:
-        raise ValueError("Expected a model that has been built: call it on data or fit it first. Received: an unbuilt one")
+        raise ValueError(
+            "Expected a model that has been built: call it on data or fit it first. Received: an unbuilt one"
+        )
     fixed_seed = random.as_seed(seed)
     z_shapes = model.latent_shapes
     x_spec = tf.TensorSpec([None, *model.event_shape], model.data_dtype or "float32", name="x")
@@ -51,7 +53,9 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     def by_row(fn, x):
         """Maps a function of one observation over the rows, so that they share the noise."""
         first = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), fn(tf.zeros_like(x[:1])))
-        return tf.map_fn(lambda row: tf.nest.map_structure(lambda t: t[0], fn(row[tf.newaxis])), x, fn_output_signature=first)
+        return tf.map_fn(
+            lambda row: tf.nest.map_structure(lambda t: t[0], fn(row[tf.newaxis])), x, fn_output_signature=first
+        )
 
     def log_likelihood_seeded(x, seed, num_samples):
         return model.likelihood_program(x, num_samples, seed)._asdict()
@@ -83,7 +87,9 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     archive.add_endpoint("log_likelihood", log_likelihood, [x_spec])
     archive.add_endpoint("log_likelihood_seeded", log_likelihood_seeded, [x_spec, seed_spec, count_spec])
     archive.add_endpoint("encode", encode, [x_spec])
-    archive.add_endpoint("decode", decode, [tf.TensorSpec([None, *z_shapes[0]], model.dtype_policy.variable_dtype, name="z")])
+    archive.add_endpoint(
+        "decode", decode, [tf.TensorSpec([None, *z_shapes[0]], model.dtype_policy.variable_dtype, name="z")]
+    )
     archive.add_endpoint("sample", sample, [seed_spec, count_spec])
     archive.add_endpoint("reconstruct", reconstruct, [x_spec])
     with written_whole(path, overwrite) as part:

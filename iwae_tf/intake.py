@@ -56,10 +56,8 @@ def split_validation(arrays, fraction):
     """Cuts the last `fraction` of the rows off each array, as `keras.Model.fit` does: the first rows and the last."""
     size = len(arrays[0])
     cut = int(size * (1 - fraction))
-    if not 0 < cut < size:
-        raise ValueError(
-            f"Expected validation_split to leave both parts some of the {size} rows. Received: validation_split={fraction}"
-        )
+    if not 0 < fraction < 1 or not 0 < cut < size:
+        raise ValueError(f"Expected validation_split to leave both parts some of {size} rows. Received: {fraction}")
     parts = [tuple(None if a is None else a[rows] for a in arrays) for rows in (slice(cut), slice(cut, None))]
     return parts[0], parts[1]
 

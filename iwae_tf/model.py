@@ -7,7 +7,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from iwae_tf import intake, likelihood, random
 from iwae_tf.data import batches
@@ -15,8 +14,6 @@ from iwae_tf.layers.base import StochasticLayer, emit
 from iwae_tf.log_weights import effective_sample_size
 from iwae_tf.objectives import ImportanceWeighted, Objective
 from iwae_tf.objectives.base import check_count
-
-tfd = tfp.distributions
 
 
 class Terms(NamedTuple):
@@ -225,7 +222,9 @@ class IWAE(keras.Model):
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seed, objective = self.next_seed(), self.objective
         x = self.preprocess(x, seed)
-        terms = self.terms(x, self.posterior(x), objective.num_particles, random.fold_in(seed, 1), objective.analytic_kl)
+        terms = self.terms(
+            x, self.posterior(x), objective.num_particles, random.fold_in(seed, 1), objective.analytic_kl
+        )
         return self._loss(terms, sample_weight)[1]
 
     def _gradients(self, data):
@@ -404,20 +403,16 @@ class IWAE(keras.Model):
             "decoder": [serialize(layer) for layer in self.decoder],
             **{name: serialize(getattr(self, name)) for name in parts},
             "seed": self.seed,
+            "data_dtype": self.data_dtype,
         }
 
     @classmethod
     def from_config(cls, config):
+        data_dtype = config.pop("data_dtype", None)
         names = ("encoder", "decoder", "prior", "objective", "preprocessing")
-        return cls(**{k: keras.saving.deserialize_keras_object(v) if k in names else v for k, v in config.items()})
-
-    def get_build_config(self):
-        return {"input_shape": (None, *self.event_shape), "data_dtype": self.data_dtype}
-
-    def build_from_config(self, config):
-        if not self.built:
-            self.build(config["input_shape"])
-        self.data_dtype = config["data_dtype"]
+        model = cls(**{k: keras.saving.deserialize_keras_object(v) if k in names else v for k, v in config.items()})
+        model.data_dtype = data_dtype
+        return model
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -426,9 +421,8 @@ class IWAE(keras.Model):
     def save_own_variables(self, store):
         # Keras does not save the state of seed generators; without it a reloaded model would repeat its draws.
         super().save_own_variables(store)
-        store["seed_state"] = np.asarray(self.seed_generator.state)
+        store["seed_state"] = self.seed_generator.state.numpy()
 
     def load_own_variables(self, store):
         super().load_own_variables({name: store[name] for name in store.keys() - {"seed_state"}})
         self.seed_generator.state.assign(store["seed_state"])
-

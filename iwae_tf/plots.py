@@ -51,7 +51,7 @@ def _images(model, values):
     images = images[..., np.newaxis] if len(model.event_shape) == 2 else images
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(
-            f"Expected a model of images, [height, width] with 1 or 3 channels. Received: event shape {model.event_shape}"
+            f"Expected a model of images, [height, width] or with 1 or 3 channels. Received: {model.event_shape}"
         )
     return np.clip(images, 0, 1)
 

@@ -1,5 +1,7 @@
 """Scores of files by an exported SavedModel; iwae_tf's models are not needed for it."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -9,8 +11,41 @@ import tensorflow as tf
 
 from iwae_tf.files import written_whole
 
-_READERS = {".csv": "_read_csv", ".npy": "_read_npy", ".npz": "_read_npz", ".parquet": "_read_parquet"}
-_WRITERS = {".csv": pd.DataFrame.to_csv, ".parquet": pd.DataFrame.to_parquet}
+
+def _read_npy(path):
+    return np.load(path, allow_pickle=False)
+
+
+def _read_npz(path):
+    with np.load(path, allow_pickle=False) as arrays:
+        name = "x" if "x" in arrays.files or len(arrays.files) != 1 else arrays.files[0]
+        if name not in arrays.files:
+            raise ValueError(f"Expected an array named x, or only one. Received: {', '.join(arrays.files) or 'none'}")
+        return arrays[name]
+
+
+def _read_csv(path):
+    table = pd.read_csv(path)
+    if pd.to_numeric(pd.Series(table.columns), errors="coerce").notna().all():  # no header: the first row holds values
+        table = pd.read_csv(path, header=None)
+    return _numbers(table)
+
+
+def _read_parquet(path):
+    return _numbers(pd.read_parquet(path))
+
+
+def _numbers(table):
+    if table.empty:
+        return np.empty(table.shape)
+    others = table.columns[[not pd.api.types.is_numeric_dtype(t) for t in table.dtypes]]
+    if len(others):
+        raise ValueError(f"Expected numeric columns only. Received: {', '.join(map(str, others[:5]))} of other types")
+    return table.to_numpy()
+
+
+_READERS = {".csv": _read_csv, ".npy": _read_npy, ".npz": _read_npz, ".parquet": _read_parquet}
+_WRITERS: dict[str, Callable[..., None]] = {".csv": pd.DataFrame.to_csv, ".parquet": pd.DataFrame.to_parquet}
 
 
 def score(saved_model, source, destination, batch_size=100, overwrite=False, verbose=0):
@@ -45,14 +80,15 @@ def score(saved_model, source, destination, batch_size=100, overwrite=False, ver
         model = tf.saved_model.load(str(saved_model))
         endpoint = model.signatures["log_likelihood"]
         spec = endpoint.structured_input_signature[1]["x"]
-        x = conform(globals()[_READERS[source.suffix]](source), tuple(spec.shape[1:]), spec.dtype.as_numpy_dtype)
+        x = conform(_READERS[source.suffix](source), tuple(spec.shape[1:]), spec.dtype.as_numpy_dtype)
         progress = keras.utils.Progbar(len(x), verbose=verbose, unit_name="row")
         rows = []
         for i in range(0, len(x), batch_size):
             try:
                 rows.append(endpoint(x=tf.constant(x[i : i + batch_size])))
             except tf.errors.InvalidArgumentError as error:
-                raise ValueError(f"The model refuses rows {i} to {i + batch_size - 1} of {source}: {error.message}") from error
+                last = min(i + batch_size, len(x)) - 1
+                raise ValueError(f"The model refuses rows {i} to {last} of {source}: {_reason(error)}") from error
             progress.update(min(i + batch_size, len(x)))
         columns = ("log_likelihood", "standard_error", "effective_sample_size")
         table = pd.DataFrame({name: np.concatenate([row[name] for row in rows]) for name in columns})
@@ -76,35 +112,13 @@ def conform(x, event_shape, dtype):
         raise ValueError(f"Expected finite numbers. Received: {x.dtype} values, some of them missing or not finite")
     converted = x.astype(dtype)
     if np.issubdtype(dtype, np.integer) and not np.array_equal(converted, x):
-        raise ValueError(f"Expected {np.dtype(dtype)} values, as in training. Received: {x.dtype} in [{x.min()}, {x.max()}]")
+        raise ValueError(
+            f"Expected {np.dtype(dtype)} values, as in training. Received: {x.dtype} in [{x.min()}, {x.max()}]"
+        )
     return converted.reshape(-1, *event_shape)
 
 
-def _read_npy(path):
-    return np.load(path, allow_pickle=False)
-
-
-def _read_npz(path):
-    with np.load(path, allow_pickle=False) as arrays:
-        name = "x" if "x" in arrays.files or len(arrays.files) != 1 else arrays.files[0]
-        if name not in arrays.files:
-            raise ValueError(f"Expected an array named x, or only one. Received: {', '.join(arrays.files) or 'none'}")
-        return arrays[name]
-
-
-def _read_csv(path):
-    table = pd.read_csv(path)
-    if pd.to_numeric(table.columns, errors="coerce").notna().all():  # no header: the first row holds values
-        table = pd.read_csv(path, header=None)
-    return _numbers(table)
-
-
-def _read_parquet(path):
-    return _numbers(pd.read_parquet(path))
-
-
-def _numbers(table):
-    others = table.columns[[not pd.api.types.is_numeric_dtype(t) for t in table.dtypes]]
-    if len(others):
-        raise ValueError(f"Expected numeric columns only. Received: {', '.join(map(str, others[:5]))} of other types")
-    return table.to_numpy()
+def _reason(error):
+    """What an assertion of the model says, without TensorFlow's account of where it stands."""
+    found = re.search(r"assertion failed: \[(.*?)\] \[", error.message)
+    return found.group(1) if found else error.message

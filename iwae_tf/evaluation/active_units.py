@@ -29,14 +29,16 @@ def active_units(model, data, threshold=0.01, seed=0):
     means = []  # per batch, per layer: [batch, units]
     for i, x in enumerate(intake.x_batches(data)[0]):
         batch_seed = random.fold_in(random.as_seed(seed), i)
-        x = model.preprocess(model.admit(x), batch_seed)
-        posteriors, _ = model.infer(model.posterior(x), (), random.fold_in(batch_seed, 1))
-        means.append([q.mean().numpy().reshape(len(x), -1) for q in posteriors])
+        seen = model.preprocess(model.admit(x), batch_seed)
+        posteriors, _ = model.infer(model.posterior(seen), (), random.fold_in(batch_seed, 1))
+        means.append([q.mean().numpy().reshape(len(seen), -1) for q in posteriors])
     tables = []
     for layer, parts in enumerate(zip(*means, strict=True), start=1):
         values = np.concatenate(parts).astype(np.float64)
         if len(values) < 2:
-            raise ValueError(f"Expected at least two observations, since activity is a variance. Received: {len(values)}")
+            raise ValueError(
+                f"Expected at least two observations, since activity is a variance. Received: {len(values)}"
+            )
         activity = values.var(0, ddof=1)
         tables.append(
             pd.DataFrame(

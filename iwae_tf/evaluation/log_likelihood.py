@@ -35,8 +35,8 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0):
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
     rows = []
     for i, x in enumerate(parts):
-        x = model.preprocess(model.admit(x), random.fold_in(seed, i))
-        rows.append(model.likelihood_program(x, k, seed, preprocess=False)._asdict())
+        seen = model.preprocess(model.admit(x), random.fold_in(seed, i))
+        rows.append(model.likelihood_program(seen, k, seed, preprocess=False)._asdict())
         progress.update(i + 1)
     return pd.DataFrame({name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
 

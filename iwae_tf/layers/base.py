@@ -5,11 +5,10 @@ import math
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
-
-tfd = tfp.distributions
+from iwae_tf.layers.axes import Unmerged, merge_leading_axes
 
 
 def as_sizes(value, what="event_shape"):
@@ -38,18 +37,6 @@ def check_range(x, what):
         raise ValueError(f"Expected {what} in [0, 1]. Received: values from {x.min():.6g} to {x.max():.6g}")
 
 
-def merge_leading_axes(inputs, event_ndims):
-    """Reshapes `[*leading, *event]` to `[n, *event]`.
-
-    Returns:
-      The reshaped tensor and `leading`: a list of integers and, where known only at run time, scalar tensors.
-    """
-    split = inputs.shape.rank - event_ndims
-    dynamic = tf.shape(inputs)
-    leading = [dynamic[i] if n is None else n for i, n in enumerate(inputs.shape[:split])]
-    return (inputs if split == 1 else tf.reshape(inputs, [-1, *inputs.shape[split:]])), leading
-
-
 def emit(layer, inputs, event_ndims, call=None):
     """Calls a layer on `[*leading, *event]` and returns its distribution, whose batch shape is `leading`.
 
@@ -72,7 +59,7 @@ def emit(layer, inputs, event_ndims, call=None):
     distribution = call(flat)
     if not isinstance(distribution, tfd.Distribution):
         raise TypeError(f"Expected {layer.name} to return a tfd.Distribution. Received: {type(distribution).__name__}")
-    return distribution if len(leading) == 1 else tfd.BatchReshape(distribution, tf.stack(leading))
+    return distribution if len(leading) == 1 else Unmerged(distribution, leading)
 
 
 class StochasticLayer(keras.layers.Layer):
@@ -115,7 +102,7 @@ class StochasticLayer(keras.layers.Layer):
         if network is not None and self.hidden:
             raise ValueError(f"Expected hidden= or network=, not both. Received: hidden={hidden!r}, network={network}")
 
-    def distribution(self, **parameters):
+    def distribution(self, *args, **parameters):
         """Returns the distribution with these parameters, each `[*leading, *event_shape]`."""
         raise NotImplementedError
 
@@ -137,7 +124,9 @@ class StochasticLayer(keras.layers.Layer):
                 width,
                 activation=self.activation if i < len(self.hidden) else None,
                 kernel_initializer=keras.initializers.GlorotUniform(random.derive(self.seed, i)),
-                bias_initializer="zeros" if i < len(self.hidden) else self.bias_initializer(self.parameters[i - len(self.hidden)]),
+                bias_initializer="zeros"
+                if i < len(self.hidden)
+                else self.bias_initializer(self.parameters[i - len(self.hidden)]),
                 dtype=self.dtype_policy,
             )
             for i, width in enumerate(widths)

@@ -3,11 +3,9 @@
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from iwae_tf.layers.base import StochasticLayer, check_range
-
-tfd = tfp.distributions
 
 
 class Bernoulli(tfd.Bernoulli):
@@ -42,7 +40,7 @@ class IndependentBernoulli(StochasticLayer):
             mean = np.asarray(mean, np.float32)
             if mean.shape not in ((), self.event_shape):
                 raise ValueError(
-                    f"Expected a mean that is a number or has the shape {self.event_shape}. Received: shape {mean.shape}"
+                    f"Expected mean to be a number or of shape {self.event_shape}. Received: shape {mean.shape}"
                 )
             check_range(mean, "mean")
         self.mean = mean

@@ -54,7 +54,7 @@ class StochasticBinarization(keras.layers.Layer):
         if inputs.dtype.is_floating:
             # In a graph (an export, say) the values are first seen here. XLA leaves the assertion out.
             inside = tf.reduce_all((inputs >= 0) & (inputs <= 1))
-            tf.debugging.Assert(inside, ["Expected floats in [0, 1]. Received:", inputs])
+            tf.debugging.Assert(inside, ["Expected floats in [0, 1]. Received others, such as", tf.reduce_max(inputs)])
         p = tf.cast(inputs, dtype)
         if inputs.dtype == tf.uint8:
             p /= 255.0

@@ -2,13 +2,11 @@
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
 from iwae_tf.layers.base import StochasticLayer, as_sizes
-
-tfd = tfp.distributions
 
 
 class Normal(tfd.Normal):

@@ -1,5 +1,6 @@
 """Objectives: log weights in, a bound and the form of its gradient out."""
 
+from collections.abc import Callable
 from functools import partial
 
 from iwae_tf.objectives.base import Objective, check_count
@@ -9,7 +10,7 @@ from iwae_tf.objectives.importance_weighted import ImportanceWeighted
 __all__ = ["ELBO", "NAMES", "ImportanceWeighted", "Objective", "check_count", "get"]
 
 #: Short names, as on the command line: functions of the number of samples.
-NAMES = {
+NAMES: dict[str, Callable[[int], Objective]] = {
     "dreg": partial(ImportanceWeighted, gradient="doubly_reparameterized"),
     "elbo": ELBO,
     "iwae": ImportanceWeighted,

@@ -30,19 +30,11 @@ class ELBO(Objective):
     _arguments = ("num_samples", "beta", "analytic_kl")
 
     def __init__(self, num_samples=1, beta=1.0, analytic_kl=False):
-        self.num_samples = check_count(num_samples, "num_samples")
+        self.num_samples = self.num_particles = check_count(num_samples, "num_samples")
         if not (math.isfinite(beta) and beta >= 0):
             raise ValueError(f"Expected beta to be a finite number of at least 0. Received: beta={beta!r}")
-        self.beta = float(beta)
+        self.beta = self.kl_weight = float(beta)
         self.analytic_kl = bool(analytic_kl)
-
-    @property
-    def num_particles(self):
-        return self.num_samples
-
-    @property
-    def kl_weight(self):
-        return self.beta
 
     def bound(self, log_weights):
         return tf.reduce_mean(log_weights, axis=0)

@@ -35,15 +35,11 @@ class ImportanceWeighted(Objective):
     _arguments = ("num_samples", "gradient")
 
     def __init__(self, num_samples, gradient="reparameterized"):
-        self.num_samples = check_count(num_samples, "num_samples")
+        self.num_samples = self.num_particles = check_count(num_samples, "num_samples")
         if gradient not in _PATH_WEIGHTS:
             raise ValueError(f"Expected gradient to be one of {', '.join(_PATH_WEIGHTS)}. Received: {gradient!r}")
         self.gradient = gradient
         self.path_weights = _PATH_WEIGHTS[gradient]
-
-    @property
-    def num_particles(self):
-        return self.num_samples
 
     def bound(self, log_weights):
         return log_mean_exp(log_weights)

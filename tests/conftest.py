@@ -1,0 +1,113 @@
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+
+import iwae_tf
+from iwae_tf import data, layers, objectives
+
+
+@pytest.fixture(scope="session")
+def tfds_dir():
+    """Folder of the prepared TFDS data."""
+    folder = Path(os.environ.get("IWAE_TF_DATA", "../shared/tfds"))
+    if not (folder / "mnist").is_dir():
+        pytest.skip(f"no prepared TFDS data in {folder}; set IWAE_TF_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def x(digits):
+    """Twenty real digits, uint8."""
+    return next(iter(digits.test)).numpy()
+
+
+def small_model(num_layers=1, objective=None, seed=0, **kwargs):
+    """A small model of digits with 1 to 7 stochastic layers."""
+    sizes = (8, 7, 6, 5, 4, 3, 2)[:num_layers]
+    kwargs.setdefault("preprocessing", layers.StochasticBinarization())
+    return iwae_tf.mlp(
+        (8, 8, 1),
+        sizes,
+        [(16,)] * num_layers,
+        objective=objective or objectives.ImportanceWeighted(5),
+        seed=seed,
+        **kwargs,
+    )
+
+
+@pytest.fixture
+def model():
+    return small_model()
+
+
+@pytest.fixture(scope="session")
+def trained(digits):
+    """A model of two stochastic layers, trained on digits for three epochs. Not to be trained further."""
+    model = small_model(num_layers=2, mean=digits.mean)
+    model.compile(keras.optimizers.Adam(3e-3))
+    model.fit(digits.train, epochs=3, verbose=0)
+    return model
+
+
+class LinearGaussian:
+    """p(z) = N(0, I), p(x|z) = N(Wz + b, s^2 I), with W's columns orthogonal: the posterior is a diagonal Gaussian."""
+
+    def __init__(self, dim=5, latent=2, scale=0.7, seed=0):
+        rng = np.random.default_rng(seed)
+        orthogonal, _ = np.linalg.qr(rng.normal(size=(dim, latent)))
+        self.w = orthogonal * rng.uniform(0.5, 1.5, latent)
+        self.b = rng.normal(size=dim)
+        self.scale = scale
+        self.covariance = self.w @ self.w.T + scale**2 * np.eye(dim)
+        self.posterior_variance = 1 / (1 + (self.w**2).sum(0) / scale**2)
+
+    def posterior_mean(self, x):
+        return (x - self.b) @ self.w / self.scale**2 * self.posterior_variance
+
+    def log_prob(self, x):
+        difference = x - self.b
+        quadratic = np.einsum("ni,ij,nj->n", difference, np.linalg.inv(self.covariance), difference)
+        return -0.5 * (quadratic + np.linalg.slogdet(2 * np.pi * self.covariance)[1])
+
+    def sample(self, n, seed=1):
+        rng = np.random.default_rng(seed)
+        z = rng.normal(size=(n, self.w.shape[1]))
+        return (z @ self.w.T + self.b + self.scale * rng.normal(size=(n, len(self.b)))).astype(np.float32)
+
+    def model(self, posterior_error=0.0, objective=None, seed=0):
+        """The model with these parameters; q is the exact posterior, or off by `posterior_error` in its mean."""
+        latent = self.w.shape[1]
+        model = iwae_tf.IWAE(
+            encoder=[layers.IndependentNormal(latent)],
+            decoder=[layers.IndependentNormal(len(self.b))],
+            prior=layers.StandardNormal(latent),
+            objective=objective or objectives.ImportanceWeighted(5),
+            seed=seed,
+        )
+        a = self.w / self.scale**2 * self.posterior_variance
+        _assign(model.encoder[0], a, posterior_error - self.b @ a, 0.5 * np.log(self.posterior_variance))
+        _assign(model.decoder[0], self.w.T, self.b, np.full(len(self.b), np.log(self.scale)))
+        return model
+
+
+def _assign(layer, kernel, bias, log_scale):
+    loc, scale = layer.heads
+    loc.kernel.assign(kernel)
+    loc.bias.assign(bias)
+    scale.kernel.assign(np.zeros_like(kernel))
+    scale.bias.assign(log_scale)
+
+
+@pytest.fixture(scope="session")
+def linear_gaussian():
+    return LinearGaussian()

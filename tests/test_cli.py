@@ -1,0 +1,176 @@
+"""The command line from end to end, on real digits."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from typer.testing import CliRunner
+
+from iwae_tf import data, experiment
+from iwae_tf.cli import app
+
+SMALL = ["--latent-sizes", "6,4", "--hidden-sizes", "16x16,8", "-k", "5", "--epochs", "2", "--test-samples", "50"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    result = invoke("train", *SMALL, "-o", folder)
+    assert result.exit_code == 0, result.output
+    return folder, result.output
+
+
+def test_train_writes_everything_and_says_where(run):
+    folder, output = run
+    names = {
+        "model.keras", "saved_model", "metrics.json", "config.json", "history.csv", "test_log_likelihood.csv",
+        "active_units.csv", "samples.png", "reconstructions.png", "tensorboard",
+    }  # fmt: skip
+    assert {p.name for p in folder.iterdir()} == names
+    for name in names:
+        assert str(folder / name) in output.replace("\n", "")
+    assert not folder.with_name("digits.part").exists()
+    history = pd.read_csv(folder / "history.csv")
+    assert len(history) == 2 and {"loss", "val_loss", "val_elbo", "effective_sample_size"} <= set(history.columns)
+    for picture in ("samples.png", "reconstructions.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test"]["num_observations"] == 250 and metrics["test"]["num_samples"] == 50
+    assert -60 < metrics["test"]["log_likelihood"] < -15 and metrics["test"]["standard_error"] > 0
+    assert set(metrics["active_units"]) == {"layer_1", "layer_2"}
+    table = pd.read_csv(folder / "test_log_likelihood.csv")
+    np.testing.assert_allclose(table.log_likelihood.mean(), metrics["test"]["log_likelihood"], rtol=1e-5)
+
+
+def test_tensorboard_logs_hold_the_losses(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for part in ("train", "validation"):
+        events = EventAccumulator(str(run[0] / "tensorboard" / part))
+        events.Reload()
+        tags = events.Tags()["tensors"]
+        assert {"epoch_loss", "epoch_elbo", "epoch_effective_sample_size"} <= set(tags)
+        assert len(events.Tensors("epoch_loss")) == 2
+
+
+def test_config_repeats_the_run(run, tmp_path):
+    config = experiment.Config.read(run[0])
+    metrics = experiment.train(config, tmp_path / "again", verbose=0)
+    assert metrics["test"] == json.loads((run[0] / "metrics.json").read_text())["test"]
+    first, again = (pd.read_csv(f / "history.csv") for f in (run[0], tmp_path / "again"))
+    pd.testing.assert_frame_equal(first, again)
+
+
+def test_evaluate_says_the_same(run):
+    before = json.loads((run[0] / "metrics.json").read_text())
+    result = invoke("evaluate", run[0])
+    assert result.exit_code == 0, result.output
+    assert json.loads((run[0] / "metrics.json").read_text()) == before
+    assert f"{before['test']['log_likelihood']:.3f}" in result.output
+
+
+def test_export_and_score(run, tmp_path):
+    result = invoke("export", run[0], tmp_path / "exported", "--num-samples", 70)
+    assert result.exit_code == 0, result.output
+    x = next(iter(data.load("digits").test)).numpy()
+    np.save(tmp_path / "x.npy", x)
+    result = invoke("score", tmp_path / "exported", tmp_path / "x.npy", "-o", tmp_path / "scores.csv")
+    assert result.exit_code == 0 and "20 rows" in result.output, result.output
+    model = keras.saving.load_model(run[0] / "model.keras")
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    np.testing.assert_allclose(scores.log_likelihood, model.log_likelihood(x, 70, seed=0), rtol=1e-6)
+
+
+def test_a_run_is_not_overwritten_unasked(run):
+    before = (run[0] / "metrics.json").stat().st_mtime
+    result = invoke("train", *SMALL, "-o", run[0])
+    assert result.exit_code == 1 and "exists" in result.output and "overwrite" in result.output
+    assert (run[0] / "metrics.json").stat().st_mtime == before
+    result = invoke("export", run[0], run[0] / "saved_model")
+    assert result.exit_code == 1 and "exists" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--dataset", "cifar"), "digits, mnist, fashion_mnist, binarized_mnist, omniglot"),
+        (("--objective", "vae"), "dreg, elbo, iwae, stl"),
+        (("--schedule", "cosine"), "constant, burda"),
+        (("--precision", "int8"), "float32, float64, mixed_bfloat16, mixed_float16"),
+        (("-k", "0"), "num_samples"),
+        (("--epochs", "0"), "epochs"),
+        (("--learning-rate", "-1"), "learning_rate"),
+        (("--latent-sizes", "1,1,1,1,1,1,1,1"), "1 to 7"),
+        (("--latent-sizes", "5,5"), "hidden_sizes"),
+        (("--latent-sizes", "five"), "integers"),
+        (("--dataset", "mnist", "--data-dir", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_options(arguments, expected, tmp_path):
+    result = invoke("train", *arguments, "-o", tmp_path / "run")
+    assert result.exit_code != 0
+    assert expected in " ".join(result.output.replace("│", " ").split())
+    assert not list(tmp_path.iterdir()), "nothing half-written"
+
+
+def test_folder_that_is_no_run(tmp_path):
+    for command in (("evaluate", tmp_path), ("export", tmp_path, tmp_path / "out")):
+        result = invoke(*command)
+        assert result.exit_code == 1 and "Expected the folder of a run" in result.output
+
+
+def test_schedule_sets_the_epochs(tmp_path):
+    config = experiment.Config(
+        schedule="burda", stages=2, latent_sizes=(3,), hidden_sizes=((4,),), num_samples=2, test_samples=10
+    )
+    metrics = experiment.train(config, tmp_path / "run", verbose=0)
+    assert metrics["training"]["epochs"] == 4
+    rates = pd.read_csv(tmp_path / "run" / "history.csv").learning_rate
+    np.testing.assert_allclose(rates, [1e-3, *[1e-3 * 10 ** (-1 / 7)] * 3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float64", "mixed_bfloat16", "mixed_float16"])
+def test_precisions(precision, tmp_path):
+    config = experiment.Config(
+        epochs=1, latent_sizes=(3,), hidden_sizes=((4,),), num_samples=2, test_samples=10, precision=precision
+    )
+    try:
+        metrics = experiment.train(config, tmp_path / "run", verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.isfinite(metrics["test"]["log_likelihood"])
+    endpoint = tf.saved_model.load(str(tmp_path / "run" / "saved_model")).signatures["serving_default"]
+    expected = "float64" if precision == "float64" else "float32"
+    assert endpoint.structured_outputs["log_likelihood"].dtype == expected
+
+
+def test_real_mnist(tfds_dir, tmp_path):
+    """The same job on MNIST, cut short: a tenth of an epoch's worth of data is enough to see that it learns."""
+    config = experiment.Config(dataset="mnist", data_dir=str(tfds_dir), batch_size=20)
+    splits = data.load(config.dataset, config.batch_size, config.data_dir)
+    model = experiment.build(config, splits)
+    history = model.fit(splits.train.take(300), validation_data=splits.validation, epochs=1, verbose=0).history
+    assert history["val_loss"][0] < 210
+
+
+def test_config_survives_json(tmp_path):
+    config = experiment.Config(latent_sizes=(5, 4), hidden_sizes=((3,), (2, 2)), data_dir="somewhere")
+    experiment.write_config(config, tmp_path)
+    assert experiment.Config.read(tmp_path) == config
+    assert "tensorflow" in json.loads((tmp_path / "config.json").read_text())["versions"]
+    assert dataclasses.replace(config, seed=1) != config
+
+
+def test_python_m():
+    result = subprocess.run([sys.executable, "-m", "iwae_tf", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: iwae-tf" in result.stdout

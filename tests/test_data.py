@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iwae_tf import data
+
+SIZES = {"mnist": (59600, 400, 10000), "binarized_mnist": (50000, 10000, 10000), "omniglot": (17935, 1345, 13180)}
+
+
+def rows(dataset):
+    return np.concatenate(list(dataset.as_numpy_iterator()))
+
+
+def test_digits(digits):
+    parts = [rows(p) for p in (digits.train, digits.validation, digits.test)]
+    assert [len(p) for p in parts] == [1297, 250, 250]
+    assert digits.event_shape == (8, 8, 1) and digits.mean.shape == (8, 8, 1)
+    assert all(p.dtype == np.uint8 and p.max() == 255 for p in parts)
+    np.testing.assert_allclose(digits.mean, parts[0].mean(0) / 255, atol=1e-6)
+    # The parts are the bundled digits, each once.
+    from sklearn.datasets import load_digits
+
+    expected = np.sort(np.round(load_digits().images * 255 / 16).reshape(1797, -1).sum(1))
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts).reshape(1797, -1).astype(int).sum(1)), expected)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_tfds(name, tfds_dir):
+    splits = data.load(name, batch_size=200, data_dir=tfds_dir)
+    assert splits.event_shape == (28, 28, 1)
+    parts = [rows(p) for p in (splits.train, splits.validation, splits.test)]
+    assert tuple(map(len, parts)) == SIZES[name]
+    assert all(p.dtype == np.uint8 and p.shape[1:] == (28, 28, 1) for p in parts)
+    assert all(p.max() > 200 and p.mean() < 100 for p in parts), "white ink on black"
+    if name == "binarized_mnist":
+        assert set(np.unique(parts[0])) == {0, 255}
+
+
+def test_mnist_validation_is_the_end_of_the_training_set(tfds_dir):
+    import tensorflow_datasets as tfds
+
+    splits = data.load("mnist", data_dir=tfds_dir)
+    kept = tfds.load("mnist", split="train[59600:]", data_dir=tfds_dir, download=False)
+    np.testing.assert_array_equal(rows(splits.validation), np.stack([e["image"] for e in kept.as_numpy_iterator()]))
+
+
+def test_order_is_new_in_every_epoch_and_fixed_by_the_seed():
+    first, again, other = (data.load("digits", seed=seed).train for seed in (0, 0, 1))
+    epochs = [[rows(d) for _ in range(2)] for d in (first, again, other)]
+    np.testing.assert_array_equal(epochs[0], epochs[1])
+    assert (epochs[0][0] != epochs[0][1]).any() and (epochs[0][0] != epochs[2][0]).any()
+    assert epochs[0][0].astype(int).sum() == epochs[0][1].astype(int).sum() == epochs[2][0].astype(int).sum()
+
+
+def test_batches_keep_rows_together():
+    x = np.arange(10.0).reshape(10, 1)
+    batches = list(data.batches((x, None, x[:, 0]), 4, seed=0))
+    assert [len(b[0]) for b in batches] == [4, 4, 2]
+    for values, nothing, same in batches:
+        assert nothing is None
+        np.testing.assert_array_equal(values[:, 0], same)
+    assert int(tf.data.Dataset.cardinality(data.batches(x, 3))) == 4
+
+
+def test_from_arrays_sets_parts_aside():
+    x = np.arange(100, dtype=np.uint8).reshape(100, 1)
+    splits = data.from_arrays(x, validation=0.2, test=x[:7], batch_size=9)
+    parts = [rows(p)[:, 0] for p in (splits.train, splits.validation, splits.test)]
+    assert [len(p) for p in parts] == [80, 20, 7]
+    assert set(parts[0]) | set(parts[1]) == set(range(100))
+    np.testing.assert_allclose(splits.mean, parts[0].mean() / 255, rtol=1e-6)
+    floats = data.from_arrays(x / 100.0)
+    assert floats.train.element_spec.dtype == tf.float32
+    np.testing.assert_allclose(floats.mean, rows(floats.train).mean(), rtol=1e-5)
+
+
+def test_unknown_name():
+    with pytest.raises(
+        ValueError, match=r"digits, mnist, fashion_mnist, binarized_mnist, omniglot\. Received: 'cifar'"
+    ):
+        data.load("cifar")
+
+
+def test_missing_data_name_the_set_the_folder_and_the_ways_out(tmp_path, monkeypatch):
+    def offline(*args):
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", offline)
+    with pytest.raises(FileNotFoundError) as caught:
+        data.load("mnist", data_dir=tmp_path)
+    for part in ("'mnist'", str(tmp_path), "network", "--data-dir", "digits"):
+        assert part in str(caught.value)
+    assert not list(tmp_path.iterdir()), "nothing half-made is left behind"
+
+
+def test_bad_arrays():
+    x = np.zeros((10, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"n, \*event_shape"):
+        data.from_arrays(np.zeros(5))
+    with pytest.raises(ValueError, match="at least one observation in test"):
+        data.from_arrays(x, test=x[:0])
+    with pytest.raises(ValueError, match="at least one observation in validation"):
+        data.from_arrays(x, validation=0.01)
+    with pytest.raises(ValueError, match="shape of train"):
+        data.from_arrays(x, test=np.zeros((2, 4), np.uint8))
+    with pytest.raises(ValueError, match="NaN"):
+        data.from_arrays(x + np.nan)
+    with pytest.raises(TypeError, match="numbers"):
+        data.from_arrays(np.full((3, 2), "a"))
+    with pytest.raises(ValueError, match="fraction"):
+        data.from_arrays(x, validation=1.5)

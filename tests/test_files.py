@@ -1,0 +1,34 @@
+import pytest
+
+from iwae_tf.files import written_whole
+
+
+def test_appears_only_when_whole(tmp_path):
+    target = tmp_path / "new" / "file"
+    with written_whole(target) as part:
+        part.write_text("half")
+        assert not target.exists()
+    assert target.read_text() == "half" and not part.exists()
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), written_whole(target, overwrite=True) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+
+
+def test_refuses_to_overwrite(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+    with pytest.raises(FileExistsError, match="exists; pass overwrite"), written_whole(target):
+        pass
+    target.rmdir()
+    (tmp_path / "folder.part").mkdir()
+    with pytest.raises(FileExistsError, match="unfinished"), written_whole(target):
+        pass
+    with written_whole(target, overwrite=True) as part:
+        part.mkdir()
+    assert target.is_dir()

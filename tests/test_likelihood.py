@@ -1,0 +1,99 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from iwae_tf import likelihood, random
+
+from .conftest import small_model
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("k", [1, 2, 9, 10, 11, 20, 37])
+def test_stream_equals_all_at_once(k, jit_compile):
+    """In chunks of ten, remainders included, against NumPy in float64."""
+    log_weights = (np.random.default_rng(0).normal(size=(40, 3)) * 4 + [0, -500, 500]).astype(np.float32)
+    chunks = tf.constant(log_weights.reshape(4, 10, 3))
+    run = tf.function(lambda n: likelihood.stream(lambda i: chunks[i], n, 3, 10), jit_compile=jit_compile)
+    estimate = run(tf.constant(k))
+    w = np.exp(log_weights[:k].astype(np.float64) - [0, -500, 500])
+    np.testing.assert_allclose(estimate.log_likelihood, np.add(np.log(w.mean(0)), [0, -500, 500]), rtol=1e-5)
+    np.testing.assert_allclose(estimate.effective_sample_size, w.sum(0) ** 2 / (w**2).sum(0), rtol=1e-3)
+    if k > 1:
+        np.testing.assert_allclose(estimate.standard_error, w.std(0, ddof=1) / w.mean(0) / k**0.5, rtol=1e-2, atol=1e-3)
+    else:
+        assert np.isnan(estimate.standard_error).all()
+
+
+@pytest.mark.parametrize("k", [1, 30, 500, 501, 1234])
+def test_estimate_equals_the_log_weights_it_streams(trained, x, k):
+    """The draws of a row, made again chunk by chunk outside the loop, give the same estimate."""
+    seed = random.as_seed(7)
+    row = trained.preprocess(tf.constant(x[:1]), seed)
+    noise = random.fold_in(seed, 1)
+
+    @tf.function
+    def draw(i):
+        return trained.terms(row, trained.posterior(row), likelihood.CHUNK_SIZE, random.fold_in(noise, i)).log_weights()
+
+    log_weights = np.concatenate([draw(tf.constant(i)) for i in range(-(-k // likelihood.CHUNK_SIZE))])[:k, 0]
+    w = np.exp(log_weights.astype(np.float64))
+    estimate = likelihood.estimate(trained, x[:1], k, seed=7)
+    np.testing.assert_allclose(estimate.log_likelihood[0], np.log(w.mean()), rtol=1e-5)
+    np.testing.assert_allclose(estimate.effective_sample_size[0], w.sum() ** 2 / (w**2).sum(), rtol=1e-3)
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it(trained, x):
+    scores = trained.log_likelihood(x, 600, seed=1).numpy()
+    np.testing.assert_array_equal(trained.log_likelihood(x[4:9], 600, seed=1), scores[4:9])
+    np.testing.assert_array_equal(trained.log_likelihood(x[::-1], 600, seed=1), scores[::-1])
+    np.testing.assert_array_equal(trained.log_likelihood(np.repeat(x[:1], 3, 0), 600, seed=1), [scores[0]] * 3)
+
+
+def test_seeds(trained, x):
+    assert (trained.log_likelihood(x, 100, seed=1).numpy() != trained.log_likelihood(x, 100, seed=2).numpy()).any()
+    assert (trained.log_likelihood(x, 100).numpy() != trained.log_likelihood(x, 100).numpy()).any()
+
+
+def test_more_samples_raise_the_estimate(trained, x):
+    few, many = (np.mean([trained.log_likelihood(x, k, seed=s) for s in range(5)]) for k in (1, 2000))
+    assert many > few + 0.5
+
+
+def test_x_is_encoded_once():
+    """The encoder's products stand outside the loop over chunks, the decoder's inside."""
+    model = small_model()
+    program = model.likelihood_program.get_concrete_function(
+        tf.TensorSpec([None, 8, 8, 1], tf.uint8), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
+    )
+    homes = {
+        name: {
+            function.signature.name.rstrip("0123456789_")
+            for function in program.graph.as_graph_def().library.function
+            for node in function.node_def
+            if node.op == "MatMul" and f"/{name}" in node.name
+        }
+        for name in (model.encoder[0].name, model.decoder[0].name)
+    }
+    assert list(homes.values()) == [{"map_while_body"}, {"map_while_while_body"}]
+
+
+def test_memory_does_not_grow_with_the_samples():
+    """Peak resident memory of fresh processes, 100 against 50,000 samples."""
+    code = """
+import resource, sys
+import numpy as np
+import iwae_tf
+from iwae_tf import layers
+model = iwae_tf.mlp((28, 28, 1), preprocessing=layers.StochasticBinarization(), seed=0)
+model.log_likelihood(np.zeros((2, 28, 28, 1), np.uint8), int(sys.argv[1]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+    peaks = [
+        float(subprocess.run([sys.executable, "-c", code, str(k)], check=True, capture_output=True, text=True).stdout)
+        for k in (100, 50_000)
+    ]
+    # All 50,000 at once would take 50,000 x 784 x 4 bytes = 150 MiB for the logits alone.
+    assert abs(peaks[1] - peaks[0]) < 50
