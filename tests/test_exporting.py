@@ -85,7 +85,11 @@ def test_saved_model_cli_names_inputs_and_outputs(saved_model):
 
 def test_dtype_is_that_of_the_training_data(tmp_path, x):
     model = small_model()
-    model.encode(x / np.float32(255))
+    model.encode(x)
+    assert model.data_dtype == "uint8"
+    model.compile("adam")
+    model.fit(x / 255, verbose=0)
+    model.encode(x)
     endpoint = tf.saved_model.load(str(iwae_tf.export(model, tmp_path / "m", 10))).signatures["serving_default"]
     assert endpoint.structured_input_signature[1]["x"].dtype == tf.float32
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"Expected floats in \[0, 1\]"):

@@ -142,7 +142,7 @@ def test_path_gradients_equal_their_definition(x):
             held = small_model(3)
             held.set_weights(frozen)  # another set of variables: the density's parameters are constants
             fixed = [held.encoder[0](seen), held.encoder[1](z[0]), held.encoder[2](z[1])]
-            return model._score(seen, z, fixed).log_weights()
+            return model.score(seen, z, fixed).log_weights()
 
         w = tf.nn.softmax(log_weights(), 0)
         phi = [v for layer in model.encoder for v in layer.trainable_variables]

@@ -1,0 +1,180 @@
+"""The two networks over z_1, ..., z_L: sampling from q, scoring under p and q, and nothing of training."""
+
+import functools
+import inspect
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from iwae_tf import random
+from iwae_tf.layers.base import StochasticLayer, emit
+from iwae_tf.objectives.base import check_count
+
+
+class Terms(NamedTuple):
+    """The two parts of log w, each `[k, batch]`, in nats."""
+
+    reconstruction: tf.Tensor  # log p(x|z_1)
+    kl: tf.Tensor  # log q(z|x) - log p(z), whose mean under q is KL(q || p)
+
+    def log_weights(self, kl_weight=1.0):
+        """Returns log w, its second part multiplied by `kl_weight`."""
+        return self.reconstruction - kl_weight * self.kl
+
+
+class Hierarchy(keras.Model):
+    """A generative network p(z_L) ... p(x|z_1) and an inference network q(z_1|x) ... q(z_L|z_{L-1}).
+
+    Sampling a chain and scoring it are kept apart, so that an estimator can stop or weight what passes between them.
+    Data go through `preprocess` first; all other methods take x as the likelihood sees it. For the arguments and
+    errors see `IWAE`, which trains it.
+    """
+
+    def __init__(self, encoder, decoder, prior, preprocessing=None, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.autocast = False  # a low-precision policy is for matrix products, not for the data
+        self.encoder, self.decoder = list(encoder), list(decoder)
+        self.prior = prior
+        self.preprocessing = preprocessing
+        self.seed = seed
+        if not self.encoder or len(self.encoder) != len(self.decoder):
+            raise ValueError(
+                "Expected as many encoder as decoder layers, at least one. "
+                f"Received: {len(self.encoder)} encoder and {len(self.decoder)} decoder layers"
+            )
+        for i, layer in enumerate((*self.encoder, *self.decoder, self.prior)):
+            if not isinstance(layer, keras.layers.Layer):
+                raise TypeError(f"Expected a Keras layer that returns a tfd.Distribution. Received: {layer!r}")
+            if isinstance(layer, StochasticLayer) and layer.seed is None:
+                layer.seed = random.derive(seed, i)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def next_seed(self, seed=None):
+        """Returns `seed` as a stateless seed, or for `None` the next of the model's own."""
+        return random.next_seed(self.seed_generator) if seed is None else random.as_seed(seed)
+
+    @property
+    def event_shape(self):
+        """Shape of one observation."""
+        return self._event_shapes[0]
+
+    @property
+    def latent_shapes(self):
+        """Event shapes of z_1, ..., z_L."""
+        return self._event_shapes[1:]
+
+    def build(self, input_shape):
+        """Makes all weights, and checks that what each layer emits is what its neighbours expect."""
+
+        def emitted(layer, shape):
+            if not isinstance(layer, StochasticLayer):
+                return tuple(emit(layer, tf.zeros([1, *shape]), len(shape)).event_shape)
+            if not layer.built:
+                layer.build((None, *shape))
+            return layer.event_shape
+
+        with tf.init_scope():
+            shapes = [tuple(input_shape[1:])]  # of x, z_1, ..., z_L
+            for layer in self.encoder:
+                shapes.append(emitted(layer, shapes[-1]))
+            generated = [tuple(self.prior().event_shape)]  # of z_L, ..., z_1, x
+            for layer, above in zip(self.decoder, reversed(shapes[1:]), strict=True):
+                generated.append(emitted(layer, above))
+        if shapes != generated[::-1]:
+            raise ValueError(
+                "Expected data, encoder, decoder and prior to agree on the event shapes of x, z_1, ..., z_L. "
+                f"Received: {shapes} from the data and the encoder, {generated[::-1]} from the decoder and the prior"
+            )
+        self._event_shapes = shapes
+
+    def posterior(self, x):
+        """Returns q(z_1|x) for x as the likelihood sees it."""
+        return emit(self.encoder[0], x, len(self.event_shape))
+
+    def infer(self, posterior, num_samples, seed):
+        """Samples z_1, ..., z_L ~ q(z|x), layer by layer.
+
+        Args:
+          posterior: q(z_1|x), taken rather than made so that any number of draws share one encoding of x.
+          num_samples: samples per observation, or `()` for one without a sample axis.
+          seed: `int32[2]`.
+
+        Returns:
+          The distributions q(z_1|x), ..., q(z_L|z_{L-1}) and the list of z, each `[num_samples, batch, *event]`.
+        """
+        posteriors, z = [posterior], [posterior.sample(num_samples, seed=random.fold_in(seed, 0))]
+        for i, layer in enumerate(self.encoder[1:], start=1):
+            posteriors.append(emit(layer, z[-1], len(self._event_shapes[i])))
+            z.append(posteriors[-1].sample(seed=random.fold_in(seed, i)))
+        return posteriors, z
+
+    def held_posteriors(self, x, z):
+        """Returns the distributions of `infer` given z, their parameters held fixed while the gradient reaches z."""
+
+        def call(layer, inputs):
+            weights = [[tf.stop_gradient(v) for v in layer.trainable_variables], layer.non_trainable_variables]
+            return layer.stateless_call(*weights, inputs)[0]
+
+        return [
+            emit(layer, inputs, len(shape), call=functools.partial(call, layer))
+            for layer, inputs, shape in zip(self.encoder, [x, *z], self._event_shapes, strict=False)
+        ]
+
+    def generative(self, z):
+        """Returns the distributions p(x|z_1), p(z_1|z_2), ..., p(z_L)."""
+        layers = zip(reversed(self.decoder), z, self._event_shapes[1:], strict=True)
+        return [*(emit(layer, z_l, len(shape)) for layer, z_l, shape in layers), self.prior()]
+
+    def score(self, x, z, posteriors, analytic_kl=False):
+        """Scores given z under p and q; `analytic_kl` takes the expectation of the top layer's part."""
+        observation, *priors = self.generative(z)
+        kl = [q.log_prob(z_l) - p.log_prob(z_l) for q, p, z_l in zip(posteriors, priors, z, strict=True)]
+        reconstruction = observation.log_prob(x)
+        if analytic_kl:
+            kl[-1] = tf.broadcast_to(posteriors[-1].kl_divergence(priors[-1]), tf.shape(reconstruction))
+        return Terms(reconstruction, tf.add_n(kl))
+
+    def terms(self, x, posterior, num_samples, seed, analytic_kl=False):
+        """Samples z ~ q(z|x) and scores it; x as the likelihood sees it, `posterior` is q(z_1|x). Returns `Terms`."""
+        posteriors, z = self.infer(posterior, num_samples, seed)
+        return self.score(x, z, posteriors, analytic_kl)
+
+    def preprocess(self, x, seed):
+        """Returns x as the likelihood sees it in a call with this seed (`int32[2]`)."""
+        if self.preprocessing is None:
+            return tf.cast(x, self.dtype_policy.variable_dtype)
+        if "seed" in inspect.signature(self.preprocessing.call).parameters:
+            return self.preprocessing(x, seed=random.fold_in(seed, 0))
+        return self.preprocessing(x)
+
+    def sample(self, n, seed=None):
+        """Draws n observations from the model: means of p(x|z_1) for z ~ p(z), `[n, *event_shape]`."""
+        seed = self.next_seed(seed)
+        if not tf.is_tensor(n):
+            check_count(n, "n")
+        z = self.prior().sample(n, seed=random.fold_in(seed, 0))
+        for i, (layer, shape) in enumerate(zip(self.decoder, self._event_shapes[:0:-1], strict=True), start=1):
+            p = emit(layer, z, len(shape))
+            z = p.sample(seed=random.fold_in(seed, i)) if i < len(self.decoder) else p.mean()
+        return z
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "encoder": [serialize(layer) for layer in self.encoder],
+            "decoder": [serialize(layer) for layer in self.decoder],
+            "prior": serialize(self.prior),
+            "preprocessing": serialize(self.preprocessing),
+            "seed": self.seed,
+        }
+
+    def save_own_variables(self, store):
+        # Keras does not save the state of seed generators; without it a reloaded model would repeat its draws.
+        super().save_own_variables(store)
+        store["seed_state"] = self.seed_generator.state.numpy()
+
+    def load_own_variables(self, store):
+        super().load_own_variables({name: store[name] for name in store.keys() - {"seed_state"}})
+        self.seed_generator.state.assign(store["seed_state"])
