@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 	$(BIN)/iwae-tf train --output runs/demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

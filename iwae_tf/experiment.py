@@ -106,7 +106,7 @@ def train(config, output, overwrite=False, verbose=1):
       FileExistsError: if `output` exists and `overwrite` is false.
       FileNotFoundError: if the data set is not at hand.
     """
-    with written_whole(output, overwrite) as folder:
+    with written_whole(output, overwrite, keep_failed=True) as folder:
         keras.utils.set_random_seed(config.seed)
         keras.config.set_dtype_policy(config.precision)
         splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)

@@ -19,7 +19,7 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
 
     | endpoint | takes | returns |
     |---|---|---|
-    | `serving_default`, `log_likelihood` | `x` | `log_likelihood`, `standard_error`, `effective_sample_size` `[batch]` |
+    | `log_likelihood`, the default | `x` | `log_likelihood`, `standard_error`, `effective_sample_size` `[batch]` |
     | `log_likelihood_seeded` | `x`, `seed` int32[2], `num_samples` int32[] | the same |
     | `encode` | `x` | `mean`, `stddev` of q(z_1 given x); `mean_2`, `stddev_2`, ... from a sample |
     | `decode` | `z` (z_1) | `mean` of p(x given z_1) |

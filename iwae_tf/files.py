@@ -6,8 +6,10 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def written_whole(path, overwrite=False):
+def written_whole(path, overwrite=False, keep_failed=False):
     """Yields a path beside `path` to write to; it takes the name `path` only when all is written.
+
+    After an error what was written is removed, unless `keep_failed`; after an interrupt it stays.
 
     Raises:
       FileExistsError: if `path` exists and may not be overwritten, or an unfinished one lies beside it.
@@ -20,7 +22,12 @@ def written_whole(path, overwrite=False):
             raise FileExistsError(f"Expected {path} to be free. Received: {state} exists; pass overwrite to replace it")
     _remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
-    yield part
+    try:
+        yield part
+    except Exception:
+        if not keep_failed:
+            _remove(part)
+        raise
     _remove(path)
     part.rename(path)
 

@@ -17,7 +17,11 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     with pytest.raises(RuntimeError), written_whole(target, overwrite=True) as part:
         part.write_text("half")
         raise RuntimeError
-    assert target.read_text() == "old"
+    assert target.read_text() == "old" and not part.exists()
+    with pytest.raises(RuntimeError), written_whole(target, overwrite=True, keep_failed=True) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert part.read_text() == "half"
 
 
 def test_refuses_to_overwrite(tmp_path):

@@ -49,6 +49,11 @@ def test_rejects():
         StochasticBinarization("static")
 
 
+def test_floats_pass_through_xla():
+    x = tf.constant([[0.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(tf.function(StochasticBinarization(), jit_compile=True)(x), x)
+
+
 def test_rejects_values_in_a_graph():
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"Expected floats in \[0, 1\]"):
         tf.function(StochasticBinarization())(tf.constant([0.0, 2.0]))
