@@ -12,7 +12,9 @@ install: $(INSTALLED)
 # The stamp is made anew when the dependencies change, so that the second call costs nothing.
 $(INSTALLED): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@# The pip that comes with Python 3.10 does not find its way through the versions.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)
