@@ -19,7 +19,9 @@ def written_whole(path, overwrite=False, keep_failed=False):
     for existing in (path, part):
         if existing.exists() and not overwrite:
             state = "an unfinished earlier one" if existing is part else "it"
-            raise FileExistsError(f"Expected {path} to be free. Received: {state} exists; pass overwrite to replace it")
+            raise FileExistsError(
+                f"Expected {path} to be free. Received: {state} exists; pass overwrite (--overwrite) to replace it"
+            )
     _remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
