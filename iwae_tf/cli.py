@@ -66,7 +66,7 @@ def train(
     batch_size: Annotated[int, typer.Option(help="Observations per step.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and draws.")] = 0,
     steps_per_execution: Annotated[
-        int | None, typer.Option(help="Steps per call of the compiled program. Default: up to 50, dividing the epoch.")
+        int | None, typer.Option(help="Steps per call of the compiled program. Default: up to 100, dividing the epoch.")
     ] = None,
     precision: Annotated[str, typer.Option(help="float32, float64, mixed_bfloat16 or mixed_float16.")] = "float32",
     test_samples: Annotated[int, typer.Option(help="Samples per observation of the test log-likelihood.")] = 5000,

@@ -85,8 +85,7 @@ def build(config, splits):
     )
     # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is a mean.
     optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-4 / config.batch_size)
-    steps = config.steps_per_execution or _divisor(int(splits.train.cardinality()))
-    model.compile(optimizer, steps_per_execution=steps, jit_compile=True)
+    model.compile(optimizer, steps_per_execution=config.steps_per_execution or "auto")
     return model
 
 
@@ -185,11 +184,6 @@ def _report(model, splits, config, folder, metrics, verbose):
         with written_whole(folder / name, overwrite=True) as part:
             write(part)
     return metrics
-
-
-def _divisor(num_steps, most=50):
-    """The largest number up to `most` that divides the steps of an epoch, so that every execution is a full one."""
-    return max(n for n in range(1, most + 1) if num_steps % n == 0)
 
 
 def write_config(config, folder):

@@ -32,6 +32,12 @@ def first_x(data):
     return np.asarray(data[0] if isinstance(data, tuple) else data)
 
 
+def num_batches(data):
+    """Returns the batches of a dataset, or `None` where their number is not known."""
+    size = int(data.cardinality()) if isinstance(data, tf.data.Dataset) else 0
+    return size if size > 0 else None
+
+
 def check(x, event_shape, layer):
     """Raises a clear error if the array cannot be a batch of observations.
 
@@ -80,7 +86,6 @@ def x_batches(data, batch_size=100):
         data = tf.data.Dataset.from_tensor_slices(np.asarray(data)).batch(batch_size)
     if not isinstance(data, tf.data.Dataset):
         raise TypeError(f"Expected an array or a tf.data.Dataset. Received: {type(data).__name__}")
-    size = int(data.cardinality())
-    if size == 0:
+    if data.cardinality() == 0:
         raise ValueError("Expected at least one observation. Received: none")
-    return (batch[0] if isinstance(batch, tuple) else batch for batch in data), size if size > 0 else None
+    return (batch[0] if isinstance(batch, tuple) else batch for batch in data), num_batches(data)

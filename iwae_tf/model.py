@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import intake, likelihood, random
+from iwae_tf import intake, likelihood, random, training
 from iwae_tf.data import batches
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.base import StochasticLayer, emit
@@ -75,8 +75,16 @@ class IWAE(Hierarchy):
 
     # ------------------------------------------------------------------------------------------ training
 
-    def compile(self, optimizer="adam", **kwargs):
+    def compile(self, optimizer="adam", *, jit_compile="auto", steps_per_execution="auto", run_eagerly=False, **kwargs):
         """As `keras.Model.compile`; the loss is the objective's, so there is none to pass.
+
+        Args:
+          optimizer: a Keras optimiser or its name.
+          jit_compile: whether XLA compiles the steps. `"auto"` does so, on CPU and GPU, unless a layer refuses it.
+          steps_per_execution: steps that run as one program, between two looks of the callbacks. `"auto"` chooses a
+            number that divides the epoch, see `training.steps_per_execution`.
+          run_eagerly: whether the steps run op by op, for debugging.
+          **kwargs: as for `keras.Model.compile`.
 
         Raises:
           ValueError: if a loss or metrics are given.
@@ -84,7 +92,28 @@ class IWAE(Hierarchy):
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"Expected no {name}: the loss is that of model.objective. Received: {kwargs[name]!r}")
-        super().compile(optimizer, **kwargs)
+        if jit_compile == "auto":
+            jit_compile = not run_eagerly and all(layer.supports_jit for layer in self._flatten_layers())
+        self._choose_steps = steps_per_execution == "auto"
+        steps = 1 if self._choose_steps else check_count(steps_per_execution, "steps_per_execution")
+        super().compile(
+            optimizer, jit_compile=jit_compile, steps_per_execution=steps, run_eagerly=run_eagerly, **kwargs
+        )
+
+    def make_train_function(self, force=False):
+        if not self.optimizer.built:  # or the first call would trace twice
+            self.optimizer.build(self.trainable_variables)
+        if self.train_function is None or force:
+            self.train_function = self._make_function(self.train_step)
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            self.test_function = self._make_function(self.test_step)
+
+    def _make_function(self, step_function):
+        if self._distribute_strategy:  # whose iterators hold a batch for each replica
+            return super()._make_function(step_function)
+        return training.make_function(self, step_function, self.steps_per_execution)
 
     @property
     def metrics(self):
@@ -165,9 +194,16 @@ class IWAE(Hierarchy):
             kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
             x = batches((x, y, sample_weight), batch_size or 32, seed)
             y = sample_weight = batch_size = None
+        if self._choose_steps:
+            self._set_steps(training.steps_per_execution(kwargs.get("steps_per_epoch") or intake.num_batches(x)))
         return super().fit(
             x, y, batch_size, validation_data=validation_data, shuffle=False, sample_weight=sample_weight, **kwargs
         )
+
+    def _set_steps(self, steps):
+        if steps != self.steps_per_execution:
+            self.steps_per_execution: int = steps
+            self.train_function = self.test_function = None
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`."""

@@ -13,7 +13,7 @@ LOGS = {"loss", "elbo", "reconstruction", "kl", "effective_sample_size"}
 
 
 def fit(model, x, epochs=1, compile_args=None, **kwargs):
-    model.compile(keras.optimizers.Adam(1e-3), **(compile_args or {}))
+    model.compile(keras.optimizers.Adam(1e-3), **({"jit_compile": False} if compile_args is None else compile_args))
     return model.fit(x, epochs=epochs, verbose=0, **kwargs).history
 
 
