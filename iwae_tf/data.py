@@ -45,15 +45,23 @@ def batches(arrays, batch_size, seed=None, shuffle=True):
     """
     arrays = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), arrays)
     size = len(next(a for a in keras.tree.flatten(arrays) if a is not None))
-    # Only the row numbers are shuffled: the buffer is small, and a batch is one gather.
-    rows = tf.data.Dataset.range(size)
-    if shuffle:
-        rows = rows.shuffle(size, seed=seed, reshuffle_each_iteration=True)
+    full = size // batch_size * batch_size
 
-    def gather(i):
-        return keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, i), arrays)
+    def epoch(number):
+        rows = tf.range(size)
+        if shuffle:
+            rows = tf.random.experimental.stateless_shuffle(rows, random.fold_in(random.as_seed(seed or 0), number))
+        whole = tf.data.Dataset.from_tensor_slices(tf.reshape(rows[:full], [-1, batch_size]))
+        return whole.concatenate(tf.data.Dataset.from_tensors(rows[full:])) if full < size else whole
 
-    return rows.batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)
+    def gather(rows):
+        return keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, rows), arrays)
+
+    # One permutation of the row numbers an epoch, and one gather a batch: tf.data's own shuffle handles every row.
+    numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
+    num_batches = -(-size // batch_size)
+    order = numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(num_batches))
+    return order.map(gather).prefetch(tf.data.AUTOTUNE)
 
 
 def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0):

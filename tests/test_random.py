@@ -42,3 +42,33 @@ def test_draws_have_the_right_moments(jit_compile):
     assert u.min() >= 0 and u.max() < 1
     folded = draw(random.normal, random.fold_in(seed, 1)).numpy()
     assert abs(np.corrcoef(z, folded)[0, 1]) < 5 / n**0.5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("draw", [random.uniform, random.normal])
+def test_draws_are_the_same_compiled_and_not(draw, dtype):
+    seed = random.as_seed((3, 4))
+    eager = draw([50, 7], seed, dtype)
+    assert eager.dtype == dtype
+    for jit_compile in (False, True):
+        compiled = tf.function(lambda seed: draw([50, 7], seed, dtype), jit_compile=jit_compile)(seed)
+        np.testing.assert_allclose(compiled, eager, rtol=1e-4, atol=1e-6)
+
+
+def test_normal_has_the_tails_of_a_normal():
+    from scipy import stats
+
+    z = random.normal([200_000], random.as_seed(0)).numpy()
+    assert np.isfinite(z).all()
+    assert stats.kstest(z, "norm").pvalue > 1e-4  # at a fixed seed; false alarm 1e-4
+    assert 4 < abs(z).max() < 6
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(("dtype", "bits", "end"), [("float32", 23, 5.166578), ("float64", 52, 8.125891)])
+def test_no_bits_give_an_infinite_normal(jit_compile, dtype, bits, end, monkeypatch):
+    """The first and the last of the mantissas, which a test of moments would hardly meet."""
+    ends = np.array([0, 2**bits - 1], f"uint{8 * np.dtype(dtype).itemsize}")
+    monkeypatch.setattr(random, "_bits", lambda shape, *_: shape)
+    draw = tf.function(lambda ends: random.normal(ends, None, dtype), jit_compile=jit_compile)
+    np.testing.assert_allclose(draw(tf.constant(ends)), [-end, end], rtol=1e-4)

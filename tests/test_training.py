@@ -38,6 +38,19 @@ def test_the_number_of_steps_does_not_change_the_numbers(train, jit_compile):
             np.testing.assert_allclose(values, other.history[name], rtol=2e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_eager_graph_and_xla_give_the_same_numbers(train, num_layers):
+    """Draws are the same in all three, so curves agree up to rounding."""
+    histories = []
+    for mode in ({"run_eagerly": True}, {"jit_compile": False}, {"jit_compile": True}):
+        model = small_model(num_layers)
+        model.compile(keras.optimizers.Adam(1e-3), **mode)
+        histories.append(model.fit(train, batch_size=50, validation_split=0.2, epochs=2, verbose=0).history)
+    for other in histories[1:]:
+        for name, values in histories[0].items():
+            np.testing.assert_allclose(values, other[name], rtol=1e-3, err_msg=name)
+
+
 def test_one_program_step_is_the_train_step(train):
     """Against train_step called by hand, batch by batch: the same weights."""
     by_fit, by_hand = compiled(7), compiled(7)

@@ -6,7 +6,7 @@ from tensorflow_probability import distributions as tfd
 
 from iwae_tf import layers, random
 from iwae_tf.layers.base import emit
-from iwae_tf.layers.bernoulli import Bernoulli
+from iwae_tf.layers.bernoulli import BernoulliProduct
 from iwae_tf.layers.normal import Normal
 
 LAYERS = [
@@ -102,15 +102,37 @@ def test_output_bias_starts_at_the_logit_of_the_clipped_mean():
     np.testing.assert_allclose(layer.heads[0].bias, np.log(clipped / (1 - clipped)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("logit", [-100.0, -1.0, 0.0, 30.0, 100.0])
-def test_bernoulli_density_equals_tfp(logit):
-    logits = tf.constant([logit, logit])
-    event = tf.constant([[0.0, 1.0], [1.0, 1.0], [0.3, 0.6]])
-    np.testing.assert_allclose(
-        Bernoulli(logits=logits, dtype=tf.float32).log_prob(event),
-        tfd.Bernoulli(logits=logits).log_prob(event),
-        rtol=1e-6,
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("event_shape", [(5,), (8, 8, 1), (7, 11), (3, 7, 2)])
+def test_bernoulli_density_and_gradient_equal_tfps(event_shape, jit_compile):
+    """Logits from -100 to 100, events in {0, 1} and between, of fewer axes, as many and more than the logits."""
+    rng = np.random.default_rng(0)
+    logits = tf.constant(rng.normal(size=(4, 3, *event_shape)) * 30, tf.float32)
+    logits = tf.clip_by_value(
+        tf.where(rng.uniform(size=logits.shape) < 0.2, 100.0 * tf.sign(logits), logits), -100, 100
     )
+    ndims = len(event_shape)
+
+    def ours():
+        return BernoulliProduct(logits, ndims)
+
+    def theirs():
+        return tfd.Independent(tfd.Bernoulli(logits=logits), ndims)
+
+    for leading in ((3,), (4, 3), (2, 4, 3)):
+        x = tf.constant(rng.integers(0, 3, size=(*leading, *event_shape)) / 2, tf.float32)
+
+        def value_and_gradients(make, x=x):
+            with tf.GradientTape() as tape:
+                tape.watch([x, logits])
+                value = make().log_prob(x)
+            return value, *tape.gradient(value, [x, logits])
+
+        actual = tf.function(lambda f=value_and_gradients: f(ours), jit_compile=jit_compile)()
+        for a, b in zip(actual, value_and_gradients(theirs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-5)
+    assert ours().sample(2, seed=(0, 1)).shape == (2, 4, 3, *event_shape)
+    np.testing.assert_allclose(ours().mean(), theirs().mean())
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
