@@ -1,6 +1,7 @@
 """The one- and two-layer networks of Burda et al. in JAX: a whole run of training steps is one compiled `lax.scan`."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def initial(key, num_layers):
         return glorot(draw, sizes, jnp.float32), jnp.zeros(sizes[1])
 
     return jax.tree.map(
-        lambda sizes: [dense(pair) for pair in zip(sizes, sizes[1:], strict=False)],
+        lambda sizes: [dense(pair) for pair in itertools.pairwise(sizes)],
         networks,
         is_leaf=lambda node: isinstance(node, tuple) and isinstance(node[0], int),
     )

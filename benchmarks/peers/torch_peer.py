@@ -27,40 +27,23 @@ class Peer:
       compiled: whether the loss and its gradient go through `torch.compile`.
     """
 
-    def __init__(
-        self,
-        images_uint8,
-        num_samples,
-        batch_size,
-        num_layers=1,
-        seed=0,
-        compiled=False,
-        adam="fused",
-        noise_outside=True,
-        binar="mul",
-        nll="softplus",
-    ):
+    def __init__(self, images_uint8, num_samples, batch_size, num_layers=1, seed=0, compiled=False):
         torch.manual_seed(seed)
         self.num_samples, self.batch_size = num_samples, batch_size
         self._images = torch.as_tensor(images_uint8)
-        self.network = Network(num_layers, nll)
-        kw = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop": {"foreach": False}}[adam]
-        self._optimizer = torch.optim.Adam(self.network.parameters(), 1e-3, (0.9, 0.999), 1e-4, **kw)
-        self._binar = binar
-        self._loss = torch.compile(self.network.loss, fullgraph=True, dynamic=False) if compiled else self.network.loss
-        self._bound = torch.compile(self.network.bound, dynamic=False) if compiled else self.network.bound
+        self.network = Network(num_layers)
+        self._optimizer = torch.optim.Adam(self.network.parameters(), 1e-3, (0.9, 0.999), 1e-4, fused=True)
+        self._loss, self._log_weights = self.network.loss, self.network.log_weights
+        if compiled:
+            self._loss = torch.compile(self._loss, fullgraph=True, dynamic=False)
+            self._log_weights = torch.compile(self._log_weights, dynamic=False)
 
     def train(self, num_steps):
         """Runs optimiser steps and returns the mean of their losses; the first call compiles."""
         total = torch.zeros(())
         for index in torch.randint(len(self._images), (num_steps, self.batch_size)):
             grey = self._images[index]
-            if self._binar == "mul":
-                x = (torch.rand(grey.shape).mul_(255) < grey).float()
-            elif self._binar == "div":
-                x = (torch.rand(grey.shape) < grey / 255).float()
-            elif self._binar == "bern":
-                x = (grey / 255).bernoulli_()
+            x = (torch.rand(grey.shape).mul_(255) < grey).float()
             loss = self._loss(x, self.network.noise(self.num_samples, self.batch_size))
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -84,20 +67,6 @@ class Peer:
         return results.numpy()
 
 
-class Likelihood(torch.autograd.Function):
-    """log p(x|z)"""
-
-    @staticmethod
-    def forward(ctx, logits, x):
-        ctx.save_for_backward(logits, x)
-        return torch.linalg.vecdot(logits, x) - F.softplus(logits).sum(-1)
-
-    @staticmethod
-    def backward(ctx, g):
-        logits, x = ctx.saved_tensors
-        return torch.sigmoid(logits).sub_(x).mul_(-g[..., None]), None
-
-
 class MLP(torch.nn.Module):
     """Dense layers with tanh between them, Glorot uniform weights, zero biases."""
 
@@ -116,13 +85,15 @@ class MLP(torch.nn.Module):
 
 
 class Network(torch.nn.Module):
-    def __init__(self, num_layers, nll):
+    """The inference network, bottom up, and the generative one, top down."""
+
+    def __init__(self, num_layers):
         super().__init__()
         self.encoder = torch.nn.ModuleList(map(MLP, ENCODERS[num_layers]))
         self.decoder = torch.nn.ModuleList(map(MLP, DECODERS[num_layers]))
-        self._nll = nll
 
     def noise(self, num_samples, batch_size):
+        """Standard normal draws for every layer, outside the compiled part."""
         return [torch.randn(num_samples, batch_size, mlp.layers[-1].out_features // 2) for mlp in self.encoder]
 
     def log_weights(self, posterior, x, noise):
@@ -137,20 +108,9 @@ class Network(torch.nn.Module):
             mu, log_sigma = mlp(above).chunk(2, -1)
             log_w = log_w - 0.5 * ((below - mu) * torch.exp(-log_sigma)).square().sum(-1) - log_sigma.sum(-1)
         logits = self.decoder[-1](z[0])
-        if self._nll == "softplus":
-            return log_w + (x * logits - F.softplus(logits)).sum(-1)
-        if self._nll == "vecdot":
-            return log_w + torch.linalg.vecdot(logits, x) - F.softplus(logits).sum(-1)
-        if self._nll == "einsum":
-            return log_w + torch.einsum("kbd,bd->kb", logits, x) - F.softplus(logits).sum(-1)
-        if self._nll == "custom":
-            return log_w + Likelihood.apply(logits, x)
-        if self._nll == "bce":
-            return log_w - F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
-
-    def bound(self, posterior, x, noise):
-        log_w = self.log_weights(posterior, x, noise)
-        return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+        return log_w + (x * logits - F.softplus(logits)).sum(-1)
 
     def loss(self, x, noise):
-        return -self.bound(self.encoder[0](x), x, noise).mean()
+        """-L_k, averaged over the batch."""
+        log_w = self.log_weights(self.encoder[0](x), x, noise)
+        return math.log(len(log_w)) - torch.logsumexp(log_w, 0).mean()

@@ -47,7 +47,7 @@ def _log_prob_of_sum(x, logits):
     value = tf.reduce_sum(x * logits - tf.nn.relu(logits), -1) - tf.reduce_sum(tf.math.log(products), -1)
 
     def gradient(upstream):
-        sigmoid = tf.where(logits >= 0, 1.0, small) / factors
+        sigmoid = tf.where(logits >= 0, tf.ones_like(small), small) / factors
         upstream = upstream[..., tf.newaxis]
         return upstream * logits, upstream * (x - sigmoid)
 

@@ -131,6 +131,8 @@ def test_bernoulli_density_and_gradient_equal_tfps(event_shape, jit_compile):
         actual = tf.function(lambda f=value_and_gradients: f(ours), jit_compile=jit_compile)()
         for a, b in zip(actual, value_and_gradients(theirs), strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-5)
+    double = BernoulliProduct(tf.cast(logits, tf.float64), ndims).log_prob(tf.zeros([4, 3, *event_shape], tf.float64))
+    np.testing.assert_allclose(double, theirs().log_prob(tf.zeros([4, 3, *event_shape])), rtol=1e-5)
     assert ours().sample(2, seed=(0, 1)).shape == (2, 4, 3, *event_shape)
     np.testing.assert_allclose(ours().mean(), theirs().mean())
 
