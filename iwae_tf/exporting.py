@@ -46,8 +46,11 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
             "Expected a model that has been built: call it on data or fit it first. Received: an unbuilt one"
         )
     fixed_seed = random.as_seed(seed)
+    x_dtype = model.data_dtype or "float32"
+    # Run once, so that what XLA refuses is exported without it.
+    model.likelihood_program(tf.zeros([1, *model.event_shape], x_dtype), tf.constant(1), fixed_seed)
     z_shapes = model.latent_shapes
-    x_spec = tf.TensorSpec([None, *model.event_shape], model.data_dtype or "float32", name="x")
+    x_spec = tf.TensorSpec([None, *model.event_shape], x_dtype, name="x")
     seed_spec, count_spec = tf.TensorSpec([2], tf.int32, name="seed"), tf.TensorSpec([], tf.int32, name="num_samples")
 
     def by_row(fn, x):

@@ -1,15 +1,19 @@
 """Streaming likelihoods: log p^(x) from any number of samples in bounded memory."""
 
+import os
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from iwae_tf import random
+from iwae_tf.compiling import with_fallback
 from iwae_tf.log_weights import effective_sample_size_of_sums, standard_error
 from iwae_tf.objectives.base import check_count
 
-#: Samples scored at once. It is part of what a seed means: another size pairs other draws with the same seed.
-CHUNK_SIZE = 500
+#: Samples of one observation scored at once, at most. The number is part of what a seed means.
+MOST_SAMPLES = 500
+#: Bytes that scoring them may need, for each of the observations that stand side by side.
+MEMORY = 2**28
 
 
 class Estimate(NamedTuple):
@@ -26,7 +30,7 @@ class Estimate(NamedTuple):
     effective_sample_size: tf.Tensor
 
 
-def stream(draw, num_samples, batch_size, chunk_size=CHUNK_SIZE, dtype=tf.float32):
+def stream(draw, num_samples, batch_size, chunk_size, dtype=tf.float32):
     """Estimates log (1/k) sum_i w_i from chunks of log weights, by running sums of w and of w^2.
 
     Args:
@@ -55,40 +59,78 @@ def stream(draw, num_samples, batch_size, chunk_size=CHUNK_SIZE, dtype=tf.float3
     return Estimate(log_sum - tf.math.log(k), standard_error(effective, k), effective)
 
 
+def chunk_size(model):
+    """Chooses the samples scored at once: `MOST_SAMPLES`, or fewer where they would need more than `MEMORY`.
+
+    What a sample needs is counted as all that the operations of its scoring give out, none of it freed. The number
+    depends on the model alone, so that a seed means the same on every machine.
+    """
+
+    @tf.function(autograph=False)
+    def score(x, seed):
+        return model.terms(x, model.posterior(x), MOST_SAMPLES, seed).log_weights()
+
+    x = tf.TensorSpec([1, *model.event_shape], model.dtype_policy.variable_dtype)
+    graph = score.get_concrete_function(x, tf.TensorSpec([2], tf.int32)).graph
+    outputs = [output for operation in graph.get_operations() for output in operation.outputs]
+    needed = sum((t.shape.num_elements() or 0) * t.dtype.size for t in outputs) / MOST_SAMPLES
+    return int(min(max(MEMORY // needed, 1), MOST_SAMPLES))
+
+
 def program(model):
     """Makes the function that scores observations under a model.
 
     Each observation is scored on its own, in chunks of samples, with the same noise as every other. So its score
-    depends neither on those beside it nor on their number, x is encoded once, and one program serves any batch.
+    depends neither on those beside it nor on their number, x is encoded once, and one program serves any batch. A few
+    stand side by side in the program: XLA draws their common noise once, and works at them at the same time.
 
     Args:
       model: an `IWAE`.
 
     Returns:
-      A `tf.function` of data `[batch, *event_shape]`, the number of samples (int32), a seed (int32[2]) and whether
-      the data are still to be preprocessed, to an `Estimate`.
+      A function of data `[batch, *event_shape]`, the number of samples (int32), a seed (int32[2]) and whether the data
+      are still to be preprocessed, to an `Estimate`; it can be called in a `tf.function` too.
     """
     dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
+    size = chunk_size(model)
+    abreast = 8 if tf.config.list_logical_devices("GPU") else min(max(os.cpu_count() or 1, 2), 8)
 
-    def one(x, num_samples, seed, preprocess):
-        x = x[tf.newaxis]
-        if preprocess:
-            x = model.preprocess(x, seed)
-        posterior = model.posterior(x)
+    def score(rows, num_samples, seed):
+        """Scores observations side by side."""
+        posteriors = [model.posterior(row) for row in rows]
         seed = random.fold_in(seed, 1)
 
         def draw(i):
             # The density itself: neither the warm-up's weight nor the objective's enters.
-            return model.terms(x, posterior, CHUNK_SIZE, random.fold_in(seed, i)).log_weights()
+            key = random.fold_in(seed, i)
+            terms = (model.terms(row, q, size, key) for row, q in zip(rows, posteriors, strict=True))
+            return tf.concat([part.log_weights() for part in terms], axis=1)
 
-        return Estimate(*(tf.squeeze(part, 0) for part in stream(draw, num_samples, 1, CHUNK_SIZE, dtype)))
+        return stream(draw, num_samples, abreast, size, dtype)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def rows(x, num_samples, seed, preprocess=True):
-        spec = Estimate(*[tf.TensorSpec([], dtype)] * 3)
-        return tf.map_fn(lambda row: one(row, num_samples, seed, preprocess), x, fn_output_signature=spec)
+    def make(jit_compile):
+        compiled = tf.function(score, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
 
-    return rows
+        @tf.function(reduce_retracing=True, autograph=False)
+        def groups(x, num_samples, seed, preprocess=True):
+            missing = -tf.shape(x)[0] % abreast
+            x = tf.concat([x, tf.repeat(x[:1], missing, axis=0)], axis=0)
+            x = tf.reshape(x, [-1, abreast, *model.event_shape])
+            spec = Estimate(*[tf.TensorSpec([abreast], dtype)] * 3)
+
+            def score_group(group):
+                rows = tf.split(group, abreast)
+                if preprocess:  # not by XLA, which would leave out assertions on the data
+                    rows = [model.preprocess(row, seed) for row in rows]
+                return compiled(rows, num_samples, seed)
+
+            # One after the other: each keeps all cores busy.
+            scores = tf.map_fn(score_group, x, parallel_iterations=1, fn_output_signature=spec)
+            return Estimate(*(tf.reshape(part, [-1])[: tf.size(part) - missing] for part in scores))
+
+        return groups
+
+    return with_fallback(model, make)
 
 
 def estimate(model, x, num_samples=5000, seed=None):

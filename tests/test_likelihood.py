@@ -36,9 +36,10 @@ def test_estimate_equals_the_log_weights_it_streams(trained, x, k):
 
     @tf.function
     def draw(i):
-        return trained.terms(row, trained.posterior(row), likelihood.CHUNK_SIZE, random.fold_in(noise, i)).log_weights()
+        key = random.fold_in(noise, i)
+        return trained.terms(row, trained.posterior(row), likelihood.MOST_SAMPLES, key).log_weights()
 
-    log_weights = np.concatenate([draw(tf.constant(i)) for i in range(-(-k // likelihood.CHUNK_SIZE))])[:k, 0]
+    log_weights = np.concatenate([draw(tf.constant(i)) for i in range(-(-k // likelihood.MOST_SAMPLES))])[:k, 0]
     w = np.exp(log_weights.astype(np.float64))
     estimate = likelihood.estimate(trained, x[:1], k, seed=7)
     np.testing.assert_allclose(estimate.log_likelihood[0], np.log(w.mean()), rtol=1e-5)
@@ -62,22 +63,50 @@ def test_more_samples_raise_the_estimate(trained, x):
     assert many > few + 0.5
 
 
-def test_x_is_encoded_once():
-    """The encoder's products stand outside the loop over chunks, the decoder's inside."""
+def test_x_is_encoded_once(monkeypatch):
+    """The encoder is called once for each observation abreast and signature, not once a chunk."""
     model = small_model()
-    program = model.likelihood_program.get_concrete_function(
-        tf.TensorSpec([None, 8, 8, 1], tf.uint8), tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
-    )
-    homes = {
-        name: {
-            function.signature.name.rstrip("0123456789_")
-            for function in program.graph.as_graph_def().library.function
-            for node in function.node_def
-            if node.op == "MatMul" and f"/{name}" in node.name
-        }
-        for name in (model.encoder[0].name, model.decoder[0].name)
+    calls = []
+    posterior = model.posterior
+    monkeypatch.setattr(model, "posterior", lambda x: calls.append(tf.inside_function()) or posterior(x))
+    model.log_likelihood(np.zeros((3, 8, 8, 1), np.uint8), 5000)
+    assert len(calls) <= 9, "one trace to count the memory, one to score up to eight abreast"
+    program = tf.function(
+        lambda x: model.likelihood_program(x, tf.constant(5000), tf.constant([0, 0]))
+    ).get_concrete_function(tf.TensorSpec([None, 8, 8, 1], tf.uint8))
+    products = {
+        function.signature.name.rstrip("0123456789_"): sum(node.op == "MatMul" for node in function.node_def)
+        for function in program.graph.as_graph_def().library.function
     }
-    assert list(homes.values()) == [{"map_while_body"}, {"map_while_while_body"}]
+    # Three dense layers of the encoder outside the loop over chunks, two of the decoder inside, for each row abreast.
+    found = {name: count for name, count in products.items() if count}
+    assert found.keys() == {"__inference_score", "while_body"}
+    assert found["__inference_score"] * 2 == found["while_body"] * 3
+
+
+def test_chunk_from_memory(trained, x, monkeypatch):
+    """Less memory gives smaller chunks, other draws, and the same estimate within its error (false alarms: 1e-4)."""
+    assert likelihood.chunk_size(trained) == likelihood.MOST_SAMPLES
+    before = likelihood.estimate(trained, x, 2000, seed=0)
+    monkeypatch.setattr(likelihood, "MEMORY", 100_000)
+    assert 1 < likelihood.chunk_size(trained) < 100
+    monkeypatch.delitem(trained.__dict__, "likelihood_program")
+    after = likelihood.estimate(trained, x, 2000, seed=0)
+    error = np.sqrt(np.mean(before.standard_error**2 + after.standard_error**2) / len(x))
+    difference = np.mean(after.log_likelihood - before.log_likelihood)
+    assert 0 < abs(difference) < 3.9 * error
+    monkeypatch.setattr(likelihood, "MEMORY", 1)
+    assert likelihood.chunk_size(trained) == 1
+    del trained.likelihood_program
+
+
+def test_with_and_without_xla(x):
+    model = small_model(2)
+    scores = []
+    for jit_compile in (True, False):
+        model.compile(jit_compile=jit_compile)
+        scores.append(model.log_likelihood(x[:3], 1234, seed=0))
+    np.testing.assert_allclose(*scores, rtol=1e-5)
 
 
 def test_memory_does_not_grow_with_the_samples():

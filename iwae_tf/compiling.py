@@ -1,0 +1,35 @@
+"""XLA where it can be had."""
+
+import warnings
+
+import tensorflow as tf
+
+
+def with_fallback(model, make):
+    """Makes a function that XLA compiles if the model asks for it, and that runs without after one warning if it must.
+
+    Args:
+      model: a `keras.Model`, whose `jit_compile` is switched off where an operation does not compile.
+      make: a function from whether XLA is to compile, to the function.
+
+    Returns:
+      A function of the same arguments.
+    """
+    program = make(model.jit_compile)
+    compiled = model.jit_compile
+
+    def function(*args, **kwargs):
+        nonlocal program, compiled
+        try:
+            return program(*args, **kwargs)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            if not compiled or not any(text in error.message for text in ("XLA", "tf2xla", "compil")):
+                raise
+            # Nothing has run yet: the compiler refuses a program as a whole.
+            if model.jit_compile:
+                warnings.warn(f"XLA cannot compile {model.name}, which runs without it: {error}", stacklevel=2)
+            model.jit_compile = compiled = False
+            program = make(False)
+            return program(*args, **kwargs)
+
+    return function
