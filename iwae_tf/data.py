@@ -1,8 +1,10 @@
 """Data sets as `tf.data` pipelines of batches."""
 
+import functools
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -31,6 +33,18 @@ class Splits:
     mean: np.ndarray
 
 
+class Execution(NamedTuple):
+    """The data of the steps that run as one program.
+
+    Attributes:
+      steps: full batches, each array `[steps, batch, ...]`.
+      rest: the last batch of an epoch where it is not full, each array `[rest, ...]`; no rows anywhere else.
+    """
+
+    steps: Any
+    rest: Any
+
+
 def batches(arrays, batch_size, seed=None, shuffle=True):
     """Makes a pipeline of batches of arrays that share their first axis.
 
@@ -41,27 +55,45 @@ def batches(arrays, batch_size, seed=None, shuffle=True):
       shuffle: whether the order is drawn anew at every pass.
 
     Returns:
-      A `tf.data.Dataset` of the same structure.
+      A `tf.data.Dataset` of the same structure. Its attribute `executions`, a function of a number of steps, makes a
+      pipeline of the same batches for a program that runs so many at once: of `Execution`s.
     """
     arrays = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), arrays)
     size = len(next(a for a in keras.tree.flatten(arrays) if a is not None))
-    full = size // batch_size * batch_size
 
-    def epoch(number):
-        rows = tf.range(size)
-        if shuffle:
-            rows = tf.random.experimental.stateless_shuffle(rows, random.fold_in(random.as_seed(seed or 0), number))
-        whole = tf.data.Dataset.from_tensor_slices(tf.reshape(rows[:full], [-1, batch_size]))
-        return whole.concatenate(tf.data.Dataset.from_tensors(rows[full:])) if full < size else whole
+    def order(num_steps):
+        """Makes the row numbers of executions, the same batches in the same order for any number of steps."""
+
+        def epoch(number):
+            rows = tf.range(size)
+            if shuffle:
+                key = random.fold_in(random.as_seed(seed or 0), number)
+                rows = tf.random.experimental.stateless_shuffle(rows, key)
+            whole = size // (num_steps * batch_size) * num_steps * batch_size
+            full = size // batch_size * batch_size
+            executions = tf.data.Dataset.from_tensor_slices(tf.reshape(rows[:whole], [-1, num_steps, batch_size]))
+            executions = executions.map(lambda steps: Execution(steps, steps[0, :0]))
+            if whole < size:
+                last = Execution(tf.reshape(rows[whole:full], [-1, batch_size]), rows[full:])
+                executions = executions.concatenate(tf.data.Dataset.from_tensors(last))
+            return executions
+
+        # One permutation of the row numbers an epoch, and one gather: tf.data's own shuffle handles every row.
+        numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
+        count = -(-size // (num_steps * batch_size))
+        return numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(count))
 
     def gather(rows):
         return keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, rows), arrays)
 
-    # One permutation of the row numbers an epoch, and one gather a batch: tf.data's own shuffle handles every row.
-    numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
-    num_batches = -(-size // batch_size)
-    order = numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(num_batches))
-    return order.map(gather).prefetch(tf.data.AUTOTUNE)
+    @functools.lru_cache(1)  # every call of fit asks for the same
+    def executions(num_steps):
+        return order(num_steps).map(lambda e: Execution(gather(e.steps), gather(e.rest))).prefetch(tf.data.AUTOTUNE)
+
+    dataset = order(1).map(lambda e: gather(tf.concat([tf.reshape(e.steps, [-1]), e.rest], 0)))
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    dataset.executions = executions
+    return dataset
 
 
 def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0):

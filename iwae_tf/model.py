@@ -81,8 +81,8 @@ class IWAE(Hierarchy):
         Args:
           optimizer: a Keras optimiser or its name.
           jit_compile: whether XLA compiles the steps. `"auto"` does so, on CPU and GPU, unless a layer refuses it.
-          steps_per_execution: steps that run as one program, between two looks of the callbacks. `"auto"` chooses a
-            number that divides the epoch, see `training.steps_per_execution`.
+          steps_per_execution: steps that run as one program, between two looks of the callbacks. `"auto"` chooses up
+            to 100, see `training.steps_per_execution`.
           run_eagerly: whether the steps run op by op, for debugging.
           **kwargs: as for `keras.Model.compile`.
 
@@ -92,13 +92,15 @@ class IWAE(Hierarchy):
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"Expected no {name}: the loss is that of model.objective. Received: {kwargs[name]!r}")
-        if jit_compile == "auto":
-            jit_compile = not run_eagerly and all(layer.supports_jit for layer in self._flatten_layers())
         self._choose_steps = steps_per_execution == "auto"
         steps = 1 if self._choose_steps else check_count(steps_per_execution, "steps_per_execution")
+        self.__dict__.pop("likelihood_program", None)  # which goes by jit_compile too
         super().compile(
             optimizer, jit_compile=jit_compile, steps_per_execution=steps, run_eagerly=run_eagerly, **kwargs
         )
+
+    def _resolve_auto_jit_compile(self):  # where Keras asks for a GPU too
+        return all(layer.supports_jit for layer in self._flatten_layers())
 
     def make_train_function(self, force=False):
         if not self.optimizer.built:  # or the first call would trace twice
@@ -120,9 +122,13 @@ class IWAE(Hierarchy):
         return self._trackers
 
     def train_step(self, data):
-        gradients, logs = self._gradients(data)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return logs
+        # What a user's layer keeps of a batch (batch normalisation, say) is to be that of the whole.
+        keeps = any(layer.non_trainable_variables for layer in (*self.encoder, *self.decoder, self.prior))
+        shares = [data] if keeps else training.shares(data, self.objective.num_particles)
+        gradients, logs = zip(*map(self._gradients, shares), strict=True)
+        means = [tf.add_n(parts) / len(parts) if len(parts) > 1 else parts[0] for parts in zip(*gradients, strict=True)]
+        self.optimizer.apply(means, self.trainable_variables)
+        return logs[-1]
 
     def test_step(self, data):
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -183,7 +189,9 @@ class IWAE(Hierarchy):
         validation_data=None, shuffle=True, class_weight=None, sample_weight=None, **kwargs,
     ):  # fmt: skip
         """As `keras.Model.fit`; arrays are shuffled with the model's seed, so that the same seed repeats the run."""
-        self.data_dtype = self._look_at(x) or self.data_dtype
+        first = self._look_at(x)
+        self.data_dtype = self.data_dtype if first is None else _dtype(first)
+        batch_bytes = 1 if first is None else first[: (batch_size or 32) if intake.is_array(x) else None].nbytes
         if validation_split and validation_data is None and intake.is_array(x):
             (x, y, sample_weight), validation_data = intake.split_validation((x, y, sample_weight), validation_split)
         if validation_data is not None:
@@ -195,7 +203,13 @@ class IWAE(Hierarchy):
             x = batches((x, y, sample_weight), batch_size or 32, seed)
             y = sample_weight = batch_size = None
         if self._choose_steps:
-            self._set_steps(training.steps_per_execution(kwargs.get("steps_per_epoch") or intake.num_batches(x)))
+            given = kwargs.get("steps_per_epoch")
+            num_batches = given or intake.num_batches(x)
+            self._set_steps(training.steps_per_execution(num_batches, batch_bytes, exact=bool(given)))
+        x, kwargs["steps_per_epoch"] = self._whole_executions(x, kwargs.get("steps_per_epoch"), class_weight)
+        validation_data, kwargs["validation_steps"] = self._whole_executions(
+            validation_data, kwargs.get("validation_steps")
+        )
         return super().fit(
             x, y, batch_size, validation_data=validation_data, shuffle=False, sample_weight=sample_weight, **kwargs
         )
@@ -204,6 +218,12 @@ class IWAE(Hierarchy):
         if steps != self.steps_per_execution:
             self.steps_per_execution: int = steps
             self.train_function = self.test_function = None
+
+    def _whole_executions(self, x, steps, class_weight=None):
+        """Returns a pipeline of `data.batches` as one of whole executions, and what Keras is to take for an epoch."""
+        if not hasattr(x, "executions") or steps or class_weight or self._distribute_strategy:
+            return x, steps
+        return x.executions(self.steps_per_execution).repeat(), intake.num_batches(x)
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`."""
@@ -217,22 +237,20 @@ class IWAE(Hierarchy):
         return super().predict(x, *args, **kwargs)
 
     def _look_at(self, data):
-        """Raises a clear error for data that the model cannot take; returns the dtype it takes them in, if known."""
+        """Raises a clear error for data that the model cannot take; returns the x it has looked at, or `None`."""
         x = intake.first_x(data)
-        if x is None:
-            return None
-        if not self.built:
-            self.build((None, *x.shape[1:]))
-        intake.check(x, self.event_shape, self.preprocessing or self.decoder[-1])
-        dtype = "float32" if x.dtype.kind == "f" else x.dtype.name
-        self.data_dtype = self.data_dtype or dtype
-        return dtype
+        if x is not None:
+            if not self.built:
+                self.build((None, *x.shape[1:]))
+            intake.check(x, self.event_shape, self.preprocessing or self.decoder[-1])
+            self.data_dtype = self.data_dtype or _dtype(x)
+        return x
 
     def admit(self, x):
         """Looks at a batch and makes it a tensor; one of a graph passes, since it has no values to look at yet."""
         if tf.is_tensor(x) and not hasattr(x, "numpy"):
             return x
-        return tf.convert_to_tensor(x, self._look_at(np.asarray(x)))
+        return tf.convert_to_tensor(x, _dtype(self._look_at(np.asarray(x))))
 
     # ------------------------------------------------------------------------------------------ use
 
@@ -309,3 +327,8 @@ class IWAE(Hierarchy):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
+
+
+def _dtype(x):
+    """Returns the name of the dtype in which the model takes an array."""
+    return "float32" if x.dtype.kind == "f" else x.dtype.name

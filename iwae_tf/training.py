@@ -4,24 +4,58 @@ Keras compiles a single step, and calls it from Python or from an interpreted lo
 part of the program: one call of XLA runs them all, with the data of all of them on the device.
 """
 
-import warnings
+import math
 
 import keras
 import tensorflow as tf
 
+from iwae_tf.compiling import with_fallback
+from iwae_tf.data import Execution
+
 #: Most steps in one execution when their number is chosen here: enough to make the call negligible.
 MOST_STEPS = 100
+#: Most bytes of data that such an execution is given at once.
+MOST_BYTES = 2**26
+#: Fewest rows, samples x observations, of a batch that is shared out: halves of fewer cost more than they gain.
+FEWEST_ROWS = 500
 
 
-def steps_per_execution(num_batches):
-    """Chooses the steps of one execution: the largest number up to `MOST_STEPS` that divides the epoch.
+def steps_per_execution(num_batches, batch_bytes=1, exact=False):
+    """Chooses the steps of one execution: as few executions of equal length as `MOST_STEPS` allows.
 
     Args:
       num_batches: batches per epoch, or `None` where it is not known.
+      batch_bytes: bytes of one batch; large ones lower the number, so that an execution has at most `MOST_BYTES`.
+      exact: whether the number must divide the epoch, since the data do not end with it.
     """
+    most = max(min(MOST_STEPS, MOST_BYTES // max(batch_bytes, 1)), 1)
     if not num_batches or num_batches < 1:
-        return 10
-    return max(n for n in range(1, MOST_STEPS + 1) if num_batches % n == 0)
+        return min(10, most)
+    if exact:
+        return max(n for n in range(1, most + 1) if num_batches % n == 0)
+    executions = math.ceil(num_batches / most)
+    return math.ceil(num_batches / executions)
+
+
+def shares(data, num_samples):
+    """Shares a batch out for one step: two halves that a CPU works at side by side, or the batch as it is.
+
+    XLA runs independent parts of a program at the same time, but one large product after the other: two halves keep
+    two cores busier than one whole, and stay closer to their caches. A GPU is busy with the whole.
+
+    Args:
+      data: a batch as Keras hands it to a step.
+      num_samples: samples per observation.
+
+    Returns:
+      A list of such batches of equal size.
+    """
+    x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    size = x.shape[0] or 1
+    if size % 2 or size * num_samples < FEWEST_ROWS or tf.config.list_logical_devices("GPU"):
+        return [data]
+    cuts = slice(size // 2), slice(size // 2, None)
+    return [(x[cut], None, None if sample_weight is None else sample_weight[cut]) for cut in cuts]
 
 
 def make_function(model, step, num_steps):
@@ -50,27 +84,15 @@ def make_function(model, step, num_steps):
         tf.while_loop(lambda i: i < count, body, (tf.constant(0),), parallel_iterations=1)
         return model.get_metrics_result()
 
-    def compiled():
-        return loop if model.run_eagerly else tf.function(loop, autograph=False, jit_compile=model.jit_compile)
+    def make(jit_compile):
+        return loop if model.run_eagerly else tf.function(loop, autograph=False, jit_compile=jit_compile)
 
-    program = compiled()
+    program = with_fallback(model, make)
 
     def function(iterator):
-        nonlocal program
         logs = None
         for group in _groups(iterator, num_steps):
-            try:
-                logs = program(*group)
-            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-                if not model.jit_compile or not _is_of_compiler(error):
-                    raise
-                # Nothing has run yet: the compiler refuses a program as a whole.
-                warnings.warn(
-                    f"XLA cannot compile the steps of {model.name}, which run without it: {error}", stacklevel=2
-                )
-                model.jit_compile = False
-                program = compiled()
-                logs = program(*group)
+            logs = program(*group)
         if logs is None:
             raise StopIteration
         return logs
@@ -78,33 +100,41 @@ def make_function(model, step, num_steps):
     return function
 
 
-def _is_of_compiler(error):
-    """Whether an error comes of compiling a program, rather than of running it."""
-    return any(text in error.message for text in ("XLA", "tf2xla", "compil"))
-
-
 def _groups(iterator, num_steps):
     """Yields stacked batches of one size, their weights, and their number: all full ones, then a partial one.
 
     What is stacked has room for `num_steps` full batches, so that a short execution needs no program of its own.
     """
+    if isinstance(iterator.element_spec, Execution):
+        steps, rest = (_parts(part) for part in next(iterator))
+        if steps[0].shape[0]:
+            yield *(_with_room(part, num_steps) for part in steps), tf.constant(steps[0].shape[0])
+        if rest[0].shape[0]:
+            yield *(None if part is None else part[tf.newaxis] for part in rest), tf.constant(1)
+        return
     rows, sizes = _pull(iterator, tf.constant(num_steps))
     sizes = sizes.numpy().tolist()
     start = 0
     while sizes:
         size, count = sizes[0], next((i for i, n in enumerate(sizes) if n != sizes[0]), len(sizes))
         room = num_steps if size == max(sizes) else count
-        x, *weights = (_stack(part[start : start + count * size], room, size) for part in rows)
+        parts = (part[start : start + count * size] for part in rows)
+        x, *weights = (_with_room(tf.reshape(part, [count, size, *part.shape[1:]]), room) for part in parts)
         yield x, weights[0] if weights else None, tf.constant(count)
         start, sizes = start + count * size, sizes[count:]
 
 
-def _stack(rows, room, size):
-    """Reshapes `[count * size, ...]` to `[room, size, ...]`, filled up with zeros."""
-    missing = room * size - rows.shape[0]
-    if missing:
-        rows = tf.pad(rows, [[0, missing], *[[0, 0]] * (rows.shape.rank - 1)])
-    return tf.reshape(rows, [room, size, *rows.shape[1:]])
+def _with_room(steps, room):
+    """Fills `[count, ...]` up to `[room, ...]` with zeros."""
+    if steps is None or steps.shape[0] == room:
+        return steps
+    return tf.pad(steps, [[0, room - steps.shape[0]], *[[0, 0]] * (steps.shape.rank - 1)])
+
+
+def _parts(value):
+    """Returns the x and the sample weights, or `None`, of an element of a pipeline."""
+    x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(value)
+    return x, None if isinstance(sample_weight, tf.NoneTensorSpec) else sample_weight
 
 
 @tf.function(reduce_retracing=True)
@@ -116,8 +146,7 @@ def _pull(iterator, num_steps):
     """
 
     def parts(value):
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(value)
-        return [x] if sample_weight is None or isinstance(sample_weight, tf.NoneTensorSpec) else [x, sample_weight]
+        return [part for part in _parts(value) if part is not None]
 
     specs = parts(iterator.element_spec)
     arrays = [tf.TensorArray(s.dtype, 0, True, infer_shape=False, element_shape=[None, *s.shape[1:]]) for s in specs]

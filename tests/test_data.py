@@ -52,6 +52,20 @@ def test_order_is_new_in_every_epoch_and_fixed_by_the_seed():
     assert epochs[0][0].astype(int).sum() == epochs[0][1].astype(int).sum() == epochs[2][0].astype(int).sum()
 
 
+@pytest.mark.parametrize("size", [103, 100, 7])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_executions_hold_the_same_batches(size, shuffle):
+    x = np.arange(size)[:, np.newaxis]
+    by_batch = data.batches(x, 10, seed=3, shuffle=shuffle)
+    expected = [b.tolist() for _ in range(3) for b in by_batch.as_numpy_iterator()]
+    executions = list(data.batches(x, 10, seed=3, shuffle=shuffle).executions(4).repeat(3).as_numpy_iterator())
+    found = []
+    for steps, rest in executions:
+        found += [*steps.tolist(), *([rest.tolist()] if len(rest) else [])]
+    assert found == expected
+    assert len(executions) == 3 * -(-len(expected) // 3 // 4)
+
+
 def test_batches_keep_rows_together():
     x = np.arange(10.0).reshape(10, 1)
     batches = list(data.batches((x, None, x[:, 0]), 4, seed=0))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iwae_tf import layers, objectives, training
+import iwae_tf
+from iwae_tf import data, layers, objectives, training
 
 from .conftest import small_model
 
@@ -95,26 +96,103 @@ def test_second_fit_traces_nothing(train):
             return super().bound(log_weights)
 
     model = compiled(objective=Counting(5))
-    data = batches(train, 20)
-    model.fit(data, validation_data=data, epochs=2, verbose=0)
+    pipeline = batches(train, 20)
+    model.fit(pipeline, validation_data=pipeline, epochs=2, verbose=0)
     assert traces, "the objective has been traced"
     count = len(traces)
     assert count <= 4, "one program each for full and partial batches, in training and in validation"
-    model.fit(data, validation_data=data, epochs=2, verbose=0)
+    model.fit(pipeline, validation_data=pipeline, epochs=2, verbose=0)
     assert len(traces) == count
     model.objective = Counting(5)
-    model.fit(data, verbose=0)
+    model.fit(pipeline, verbose=0)
     assert len(traces) > count, "a new objective is compiled anew"
 
 
-def test_auto_divides_the_epoch(train):
-    assert training.steps_per_execution(2980) == 20
+def test_auto_makes_few_executions_of_equal_length(train):
+    assert training.steps_per_execution(2980) == 100
+    assert training.steps_per_execution(149) == 75
     assert training.steps_per_execution(65) == 65
-    assert training.steps_per_execution(1200) == 100
     assert training.steps_per_execution(None) == 10
+    assert training.steps_per_execution(2980, exact=True) == 20
+    assert training.steps_per_execution(2980, batch_bytes=training.MOST_BYTES // 5) == 5
+    assert training.steps_per_execution(2980, batch_bytes=training.MOST_BYTES * 2) == 1
     model = compiled()
-    model.fit(batches(train, 10), verbose=0)
-    assert model.steps_per_execution == 25
+    model.fit(batches(train, 2), verbose=0)
+    assert model.steps_per_execution == 63
+    assert int(model.optimizer.iterations) == 125
+
+
+@pytest.mark.parametrize(("steps", "weighted"), [(4, False), (13, True)])
+def test_whole_executions_are_the_same_as_batches(train, steps, weighted):
+    """Data that come by the execution train bit for bit as those that come by the batch, a partial one included."""
+    arrays = (train, None, np.linspace(0, 1, len(train), dtype=np.float32)) if weighted else train
+    whole, single = data.batches(arrays, 20, seed=3), data.batches(arrays, 20, seed=3)
+    del single.executions
+    next(iter(whole.executions(steps)))  # one order, as fit takes one of the other to look at the data
+    validation = data.batches(train[:50], 20, shuffle=False)
+    plain = batches(train[:50], 20)
+    one, other = compiled(steps), compiled(steps)
+    # One epoch: Keras makes two iterators for every further one where it has no steps_per_epoch, and with them orders.
+    a = one.fit(whole, validation_data=validation, verbose=0).history
+    b = other.fit(single, validation_data=plain, verbose=0).history
+    assert a == b
+    assert int(one.optimizer.iterations) == 13
+    one.fit(whole, validation_data=validation, epochs=2, verbose=0)
+    assert int(one.optimizer.iterations) == 39
+    for x, y in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_large_batch_is_shared_out(train):
+    x, weights = tf.constant(train[:20]), tf.linspace(0.0, 1.0, 20)
+    assert [len(share[0]) for share in training.shares(x, 50)] == [10, 10]
+    for whole in (training.shares(x, 5), training.shares(x[:19], 50)):
+        assert len(whole) == 1
+    halves = training.shares((x, None, weights), 50)
+    np.testing.assert_array_equal(np.concatenate([share[0] for share in halves]), x)
+    np.testing.assert_array_equal(np.concatenate([share[2] for share in halves]), weights)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_step_of_two_halves_is_that_of_the_whole(train, jit_compile):
+    """Without chance (the posterior's scale is all but 0) the halves give the gradient of the whole, weights too."""
+    weights = tf.linspace(0.0, 1.0, 20)
+    models = []
+    for fewest in (1, 10**9):
+        model = compiled(objective=objectives.ImportanceWeighted(2), jit_compile=jit_compile)
+        model.preprocessing.mode = "threshold"
+        model.encoder[0].heads[1].bias.assign(tf.fill([model.encoder[0].event_shape[0]], -16.0))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "FEWEST_ROWS", fewest)
+            tf.function(model.train_step, jit_compile=jit_compile)((tf.constant(train[:20]), None, weights))
+        models.append(model)
+    for a, b in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+    logs = [model.get_metrics_result() for model in models]
+    np.testing.assert_allclose(logs[0]["loss"], logs[1]["loss"], rtol=1e-5)
+
+
+class Remembering(layers.IndependentNormal):
+    """A layer that keeps something of the batch, as batch normalisation does."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.rows = self.add_weight(shape=(), trainable=False, name="rows")
+
+    def call(self, inputs):
+        self.rows.assign(float(inputs.shape[0]))
+        return super().call(inputs)
+
+
+def test_a_network_with_state_sees_the_whole_batch(train, monkeypatch):
+    monkeypatch.setattr(training, "FEWEST_ROWS", 1)
+    for layer, rows in ((Remembering(2), 20), (layers.IndependentNormal(2), 10)):
+        model = iwae_tf.IWAE([layer], [layers.IndependentBernoulli((8, 8, 1))], layers.StandardNormal(2))
+        model.compile()
+        seen = []
+        layer.distribution = lambda seen=seen, make=layer.distribution, **p: seen.append(len(p["loc"])) or make(**p)
+        model.train_step((tf.cast(train[:20] > 0, tf.float32), None, None))
+        assert set(seen) == {rows}
 
 
 def test_callbacks_see_every_execution_and_can_stop(train):
