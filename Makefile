@@ -30,9 +30,9 @@ lint: $(INSTALLED)
 
 check: lint test
 
-# Real MNIST, as prepared by TFDS.
+# Real MNIST, as prepared by TFDS. The peers come with the extra `bench`, or live where PEER_PYTHON says.
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/baseline.py --data-dir $${IWAE_TF_DATA:-../shared/tfds}
+	$(BIN)/python -m benchmarks --data-dir $${IWAE_TF_DATA:-../shared/tfds} $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -6,13 +6,9 @@ import math
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-NAME = "PyTorch"
-VARIANTS = {"pytorch eager": {}, "pytorch compiled": {"compiled": True}}
+from benchmarks.cases import decoder_sizes, encoder_sizes
 
-# For each number of stochastic layers the sizes of the dense layers of q, bottom up, and of p, top down.
-ENCODERS = {1: [(784, 200, 200, 100)], 2: [(784, 200, 200, 200), (100, 100, 100, 100)]}
-DECODERS = {1: [(50, 200, 200, 784)], 2: [(50, 100, 100, 200), (100, 200, 200, 784)]}
-CHUNK = 1000  # samples of one image that `log_likelihood` decodes at once
+CHUNK = 2500  # samples of one image that `log_likelihood` decodes at once
 
 
 class Peer:
@@ -28,9 +24,12 @@ class Peer:
     """
 
     def __init__(self, images_uint8, num_samples, batch_size, num_layers=1, seed=0, compiled=False):
+        self.device = "gpu" if torch.cuda.is_available() else "cpu"
+        torch.set_default_device("cuda" if self.device == "gpu" else "cpu")
+        torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as JAX and TensorFlow have it
         torch.manual_seed(seed)
         self.num_samples, self.batch_size = num_samples, batch_size
-        self._images = torch.as_tensor(images_uint8)
+        self._images = torch.as_tensor(images_uint8, device=torch.get_default_device())
         self.network = Network(num_layers)
         self._optimizer = torch.optim.Adam(self.network.parameters(), 1e-3, (0.9, 0.999), 1e-4, fused=True)
         self._loss, self._log_weights = self.network.loss, self.network.log_weights
@@ -54,7 +53,7 @@ class Peer:
     @torch.inference_mode()
     def log_likelihood(self, x, num_samples=5000):
         """Returns L_{num_samples} of binary float32 images `[m, 784]`, `[m]`."""
-        x = torch.as_tensor(x)
+        x = torch.as_tensor(x, device=torch.get_default_device())
         posterior = self.network.encoder[0](x)
         sizes = [CHUNK] * (num_samples // CHUNK) + [num_samples % CHUNK] * (num_samples % CHUNK > 0)
         results = torch.empty(len(x))
@@ -64,7 +63,7 @@ class Peer:
                 for size in sizes
             ]
             results[i] = torch.logsumexp(torch.cat(parts), 0) - math.log(num_samples)
-        return results.numpy()
+        return results.cpu().numpy()
 
 
 class MLP(torch.nn.Module):
@@ -89,8 +88,8 @@ class Network(torch.nn.Module):
 
     def __init__(self, num_layers):
         super().__init__()
-        self.encoder = torch.nn.ModuleList(map(MLP, ENCODERS[num_layers]))
-        self.decoder = torch.nn.ModuleList(map(MLP, DECODERS[num_layers]))
+        self.encoder = torch.nn.ModuleList(map(MLP, encoder_sizes(num_layers)))
+        self.decoder = torch.nn.ModuleList(map(MLP, decoder_sizes(num_layers)))
 
     def noise(self, num_samples, batch_size):
         """Standard normal draws for every layer, outside the compiled part."""
