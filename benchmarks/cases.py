@@ -87,10 +87,10 @@ class Case:
 #: never more than an epoch holds.
 CASES = (
     Case(1, 20, steps=2900),
-    Case(5, 20, steps=2000),
-    Case(50, 20, steps=500),
-    Case(50, 100, steps=100),
-    Case(1, 20, 2, steps=2000),
-    Case(50, 20, 2, steps=300),
+    Case(5, 20, steps=1500),
+    Case(50, 20, steps=300),
+    Case(50, 100, steps=60),
+    Case(1, 20, 2, steps=1500),
+    Case(50, 20, 2, steps=200),
     Case(5000, 100),
 )

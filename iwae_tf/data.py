@@ -88,7 +88,12 @@ def batches(arrays, batch_size, seed=None, shuffle=True):
 
     @functools.lru_cache(1)  # every call of fit asks for the same
     def executions(num_steps):
-        return order(num_steps).map(lambda e: Execution(gather(e.steps), gather(e.rest))).prefetch(tf.data.AUTOTUNE)
+        dataset = order(num_steps).map(lambda e: Execution(gather(e.steps), gather(e.rest))).prefetch(1)
+        # There is nothing to tune, and the tuner's thread costs more than the data: up to two seconds a call of fit.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.experimental_optimization.apply_default_optimizations = False
+        return dataset.with_options(options)
 
     dataset = order(1).map(lambda e: gather(tf.concat([tf.reshape(e.steps, [-1]), e.rest], 0)))
     dataset = dataset.prefetch(tf.data.AUTOTUNE)

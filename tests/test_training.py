@@ -153,6 +153,21 @@ def test_a_large_batch_is_shared_out(train):
     np.testing.assert_array_equal(np.concatenate([share[2] for share in halves]), weights)
 
 
+def test_the_fast_path_learns_the_same(train, monkeypatch):
+    """Five seeds with and without XLA, halves and long executions: losses agree (paired t-test, false alarms 1e-3)."""
+    seeds, losses = range(5), []
+    for fast in (True, False):
+        monkeypatch.setattr(training, "FEWEST_ROWS", 500 if fast else 10**9)
+        for seed in seeds:
+            model = compiled("auto" if fast else 1, fast, seed=seed, objective=objectives.ImportanceWeighted(25))
+            losses.append(model.fit(train, batch_size=20, epochs=4, verbose=0).history["loss"])
+    fast, plain = np.reshape(losses, [2, len(seeds), -1])
+    assert (fast[:, -1] < fast[:, 0] - 1).all(), "it has learnt"
+    difference = (fast - plain)[:, -1]
+    assert np.abs(difference.mean()) < 8.61 * difference.std(ddof=1) / np.sqrt(len(seeds))
+    assert np.abs(difference.mean()) < 0.5
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_step_of_two_halves_is_that_of_the_whole(train, jit_compile):
     """Without chance (the posterior's scale is all but 0) the halves give the gradient of the whole, weights too."""
