@@ -57,6 +57,13 @@ def grey_images(data_dir):
     return "MNIST", np.concatenate(list(train.as_numpy_iterator())).reshape(-1, 784)
 
 
+def name_of_gpu():
+    """What the driver calls the first GPU."""
+    import tensorflow as tf
+
+    return tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])["device_name"]
+
+
 def report(name, run, table, settings):
     """Runs a part, prints its table, and writes `benchmarks/results/<name>.json`; returns the result."""
     print(f"## {name}\n", flush=True)
@@ -65,7 +72,7 @@ def report(name, run, table, settings):
     about = {
         "command": settings.command,
         "rounds": settings.rounds,
-        "device": settings.device,
+        "device": settings.device if settings.device == "cpu" else name_of_gpu(),
         "images": settings.source,
     }
     tables.write(settings.folder, name, result, **about)
