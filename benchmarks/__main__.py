@@ -17,7 +17,7 @@ PARTS = {
 
 def main():
     """Measures all parts, or those asked for."""
-    parser = commands.parser(__doc__)
+    parser = commands.parser("benchmarks", __doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts alone")
     options = parser.parse_args()
     with commands.settings(options) as settings:

@@ -12,9 +12,12 @@ from benchmarks import tables
 from benchmarks.turns import Settings
 
 
-def parser(description):
-    """Makes the parser of the options that all commands have."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(module, description):
+    """Makes the parser of the options that all commands have, for `python -m module`."""
+    made = argparse.ArgumentParser(
+        f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.set_defaults(command=made.prog)
     made.add_argument("--rounds", type=int, default=5, help="turns of every contender (default: 5)")
     made.add_argument("--quick", action="store_true", help="a smoke run: one round of few steps, kept apart in runs/")
     made.add_argument("--peer-python", default=sys.executable, help="the Python that has the peers (default: this one)")
@@ -30,7 +33,13 @@ def settings(options, device="cpu"):
         source, images = grey_images(options.data_dir)
         np.save(path, images)
         yield Settings(
-            str(path), source, 1 if options.quick else options.rounds, options.quick, options.peer_python, device
+            command=options.command,
+            images=str(path),
+            source=source,
+            rounds=1 if options.quick else options.rounds,
+            quick=options.quick,
+            peer_python=options.peer_python,
+            device=device,
         )
 
 
@@ -48,11 +57,23 @@ def grey_images(data_dir):
     return "MNIST", np.concatenate(list(train.as_numpy_iterator())).reshape(-1, 784)
 
 
+def name_of_gpu():
+    """What the driver calls the first GPU."""
+    import tensorflow as tf
+
+    return tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])["device_name"]
+
+
 def report(name, run, table, settings):
     """Runs a part, prints its table, and writes `benchmarks/results/<name>.json`; returns the result."""
     print(f"## {name}\n", flush=True)
     result = run(settings)
     print(f"\n{table(result)}\n", flush=True)
-    about = {"images": settings.source, "rounds": settings.rounds, "device": settings.device}
+    about = {
+        "command": settings.command,
+        "rounds": settings.rounds,
+        "device": settings.device if settings.device == "cpu" else name_of_gpu(),
+        "images": settings.source,
+    }
     tables.write(settings.folder, name, result, **about)
     return result

@@ -21,7 +21,7 @@ def run(settings, expressions=OTHERS):
 
 def main():
     """Measures the objectives given."""
-    parser = commands.parser(__doc__)
+    parser = commands.parser("benchmarks.objectives", __doc__)
     parser.add_argument("expressions", nargs="*", default=OTHERS, help="default: path and doubly-reparameterised")
     options = parser.parse_args()
     with commands.settings(options) as settings:

@@ -1,6 +1,7 @@
 """How time grows with k, the batch, the depth, and the samples of a likelihood: ours alone."""
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.cases import Case
 from benchmarks.tables import markdown, number
@@ -64,6 +65,8 @@ def draw(result):
         axes.set_xlabel(name)
         axes.set_ylabel("ms" if "likelihood" in name else "ms per step")
         axes.set_xticks(x, [f"{value:,}" for value in x])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,g}")
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend()

@@ -45,6 +45,7 @@ class Settings:
     """What the measurements of one run share.
 
     Attributes:
+      command: what was called.
       images: path of the grey images, a .npy of uint8 `[n, 784]`.
       source: what they are.
       rounds: turns of every contender.
@@ -53,12 +54,13 @@ class Settings:
       device: "cpu" or "gpu".
     """
 
+    command: str
     images: str
     source: str
-    rounds: int = 5
-    quick: bool = False
-    peer_python: str = sys.executable
-    device: str = "cpu"
+    rounds: int
+    quick: bool
+    peer_python: str
+    device: str
 
     @property
     def folder(self):

@@ -15,7 +15,7 @@ PARTS = {"comparison": compare, "executions": executions, "rate": rate, "precisi
 
 def main():
     """Measures all parts; without a GPU it refuses."""
-    parser = commands.parser(__doc__)
+    parser = commands.parser("benchmarks.gpu", __doc__)
     parser.add_argument("--allow-cpu", action="store_true", help="take the CPU, to see that the command works")
     options = parser.parse_args()
     if not tf.config.list_physical_devices("GPU") and not options.allow_cpu:

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import breakdown, compare, compilation, floor, scaling, tables
 from benchmarks.cases import CASES, Case, Chain, decoder_sizes, encoder_sizes
 from benchmarks.gpu import executions, rate
+from benchmarks.turns import Contender, Settings, take_turns
 
 
 def measured(ms, mib=100.0):
@@ -69,6 +70,23 @@ def test_blocks_hold_all_rows():
     chain = Chain(500_000, (50, 784), False)
     assert floor.num_blocks(chain) == 200
     assert floor.num_blocks(chain._replace(rows=1)) == 1
+
+
+def test_turns(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((20, 784), np.uint8))
+    settings = Settings("", str(tmp_path / "images.npy"), "zeros", 2, False, "python", "cpu")
+    contenders = [
+        Contender("idle", "tests.benchmarks.contenders:Idle", {"value": 3.0}),
+        Contender("missing", "no_such_module:Peer"),
+    ]
+    results = take_turns(contenders, Case(1, 20, steps=4), settings)
+    assert list(results) == ["idle", "missing"]
+    assert results["idle"]["value"] == 12
+    assert len(results["idle"]["rounds"]) == 2
+    assert 1 < results["idle"]["peak_mib"] < 1000
+    assert results["missing"] == {"absent": "ModuleNotFoundError: No module named 'no_such_module'"}
+    failed = take_turns(contenders[:1], Case(5000, 10), settings)
+    assert failed == {"idle": {"absent": "ValueError: no likelihood of (10, 784)"}}
 
 
 @pytest.mark.parametrize(
