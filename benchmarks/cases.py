@@ -86,11 +86,11 @@ class Case:
 #: Steps of one round: two or three seconds on two cores, for a call of `fit` costs something whatever its length, and
 #: never more than an epoch holds.
 CASES = (
-    Case(1, 20, steps=2900),
-    Case(5, 20, steps=1500),
-    Case(50, 20, steps=300),
-    Case(50, 100, steps=60),
-    Case(1, 20, 2, steps=1500),
-    Case(50, 20, 2, steps=200),
+    Case(1, 20, steps=2000),
+    Case(5, 20, steps=1000),
+    Case(50, 20, steps=200),
+    Case(50, 100, steps=40),
+    Case(1, 20, 2, steps=1000),
+    Case(50, 20, 2, steps=120),
     Case(5000, 100),
 )
