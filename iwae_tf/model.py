@@ -122,11 +122,14 @@ class IWAE(Hierarchy):
         return self._trackers
 
     def train_step(self, data):
-        # What a user's layer keeps of a batch (batch normalisation, say) is to be that of the whole.
-        keeps = any(layer.non_trainable_variables for layer in (*self.encoder, *self.decoder, self.prior))
-        shares = [data] if keeps else training.shares(data, self.objective.num_particles)
-        gradients, logs = zip(*map(self._gradients, shares), strict=True)
-        means = [tf.add_n(parts) / len(parts) if len(parts) > 1 else parts[0] for parts in zip(*gradients, strict=True)]
+        objective = self.objective
+        # Of the whole batch are what a user's layer keeps of it (batch normalisation, say) and the KL of free bits.
+        whole = any(layer.non_trainable_variables for layer in (*self.encoder, *self.decoder, self.prior)) or any(
+            part.free_bits for part in (objective, objective.inference) if part
+        )
+        shares = [data] if whole else training.shares(data, objective.num_particles)
+        parts, logs = zip(*map(self._gradients, shares), strict=True)
+        means = [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
         self.optimizer.apply(means, self.trainable_variables)
         return logs[-1]
 
