@@ -49,8 +49,15 @@ def train(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/DATASET.")] = None,
     dataset: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, binarized_mnist or omniglot.")] = "digits",
     data_dir: DataDir = None,
-    objective: Annotated[str, typer.Option(help="elbo, iwae, dreg or stl.")] = "iwae",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="elbo, iwae, stl, dreg, iwae-sampled, miwae, miwae-dreg, piwae, piwae-dreg, ciwae, ciwae-dreg, renyi, "
+            "vr-max, rws, rws-dreg, wake-sleep or jackknife: see docs/objectives.md."
+        ),
+    ] = "iwae",
     k: Annotated[int, typer.Option("-k", "--num-samples", help="Importance samples per observation.")] = 50,
+    warm_up: Annotated[int, typer.Option(help="Epochs over which the weight of the KL rises from 0 to 1.")] = 0,
     latent_sizes: Annotated[
         Any, typer.Option(parser=_sizes, metavar="N,N", help="Sizes of z_1, z_2, ...: 1 to 7 of them.")
     ] = "50",

@@ -31,6 +31,7 @@ class Config:
     data_dir: str | None = None
     objective: str = "iwae"
     num_samples: int = 50
+    warm_up: int = 0
     latent_sizes: tuple[int, ...] = (50,)
     hidden_sizes: tuple[tuple[int, ...], ...] = ((200, 200),)
     schedule: str = "constant"
@@ -55,6 +56,8 @@ class Config:
         for name in ("num_samples", "epochs", "stages", "batch_size", "steps_per_execution", "test_samples"):
             if name != "steps_per_execution" or self.steps_per_execution is not None:
                 objectives.check_count(getattr(self, name), name)
+        if self.warm_up:
+            objectives.check_count(self.warm_up, "warm_up")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"Expected learning_rate to be a positive number. Received: {self.learning_rate}")
         if not 1 <= len(self.latent_sizes) <= 7:
@@ -112,12 +115,15 @@ def train(config, output, overwrite=False, verbose=1):
         model = build(config, splits)
         folder.mkdir()
         write_config(config, folder)
-        epochs, schedule = config.epochs, []
+        epochs = config.epochs
+        schedule: list[keras.callbacks.Callback] = []
         if config.schedule == "burda":
-            schedule = [callbacks.BurdaSchedule(config.stages, config.learning_rate)]
-            epochs = schedule[0].epochs
+            stages = callbacks.BurdaSchedule(config.stages, config.learning_rate)
+            epochs, schedule = stages.epochs, [stages]
+        if config.warm_up:
+            schedule.append(callbacks.WarmUp(config.warm_up))
         watchers = [
-            *schedule,  # first: the others log the learning rate that it sets
+            *schedule,  # first: the others log the learning rate and the weight of the KL that they set
             keras.callbacks.CSVLogger(str(folder / "history.csv")),
             keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         ]

@@ -13,14 +13,26 @@ from iwae_tf.objectives.base import check_count
 
 
 class Terms(NamedTuple):
-    """The two parts of log w, each `[k, batch]`, in nats."""
+    """The parts of log w, each `[k, batch]`, in nats."""
 
     reconstruction: tf.Tensor  # log p(x|z_1)
-    kl: tf.Tensor  # log q(z|x) - log p(z), whose mean under q is KL(q || p)
+    kl_of_layers: list[tf.Tensor]  # log q(z_l|z_{l-1}) - log p(z_l|z_{l+1}), for l = 1, ..., L
 
-    def log_weights(self, kl_weight=1.0):
-        """Returns log w, its second part multiplied by `kl_weight`."""
-        return self.reconstruction - kl_weight * self.kl
+    @property
+    def kl(self):
+        """Returns log q(z|x) - log p(z), whose mean under q is KL(q || p)."""
+        return tf.add_n(self.kl_of_layers)
+
+    def log_weights(self, kl_weight=1.0, free_bits=0.0):
+        """Returns log w, log q - log p in it multiplied by `kl_weight`.
+
+        With `free_bits` the part of a layer whose mean, over samples and batch, is less counts as that many nats, and
+        gives no gradient.
+        """
+        kl = self.kl_of_layers
+        if free_bits:
+            kl = [tf.where(tf.reduce_mean(part) > free_bits, part, free_bits) for part in kl]
+        return self.reconstruction - kl_weight * tf.add_n(kl)
 
 
 class Hierarchy(keras.Model):
@@ -109,15 +121,15 @@ class Hierarchy(keras.Model):
             z.append(posteriors[-1].sample(seed=random.fold_in(seed, i)))
         return posteriors, z
 
-    def held_posteriors(self, x, z):
-        """Returns the distributions of `infer` given z, their parameters held fixed while the gradient reaches z."""
+    def posteriors(self, x, z, hold=False):
+        """Returns the distributions of `infer` given z; with `hold` no gradient reaches their layers' own weights."""
 
-        def call(layer, inputs):
+        def held(layer, inputs):
             weights = [[tf.stop_gradient(v) for v in layer.trainable_variables], layer.non_trainable_variables]
             return layer.stateless_call(*weights, inputs)[0]
 
         return [
-            emit(layer, inputs, len(shape), call=functools.partial(call, layer))
+            emit(layer, inputs, len(shape), call=functools.partial(held, layer) if hold else None)
             for layer, inputs, shape in zip(self.encoder, [x, *z], self._event_shapes, strict=False)
         ]
 
@@ -133,7 +145,7 @@ class Hierarchy(keras.Model):
         reconstruction = observation.log_prob(x)
         if analytic_kl:
             kl[-1] = tf.broadcast_to(posteriors[-1].kl_divergence(priors[-1]), tf.shape(reconstruction))
-        return Terms(reconstruction, tf.add_n(kl))
+        return Terms(reconstruction, kl)
 
     def terms(self, x, posterior, num_samples, seed, analytic_kl=False):
         """Samples z ~ q(z|x) and scores it; x as the likelihood sees it, `posterior` is q(z_1|x). Returns `Terms`."""
@@ -148,16 +160,28 @@ class Hierarchy(keras.Model):
             return self.preprocessing(x, seed=random.fold_in(seed, 0))
         return self.preprocessing(x)
 
+    def descend(self, n, seed):
+        """Samples z_L, ..., z_1 ~ p(z), layer by layer.
+
+        Args:
+          n: number of chains, an integer or a scalar tensor.
+          seed: `int32[2]`.
+
+        Returns:
+          The distribution p(x|z_1) and the list of z_1, ..., z_L, each `[n, *event]`.
+        """
+        z = [self.prior().sample(n, seed=random.fold_in(seed, 0))]
+        for i, (layer, shape) in enumerate(zip(self.decoder, self._event_shapes[:0:-1], strict=True), start=1):
+            p = emit(layer, z[0], len(shape))
+            if i < len(self.decoder):
+                z.insert(0, p.sample(seed=random.fold_in(seed, i)))
+        return p, z
+
     def sample(self, n, seed=None):
         """Draws n observations from the model: means of p(x|z_1) for z ~ p(z), `[n, *event_shape]`."""
-        seed = self.next_seed(seed)
         if not tf.is_tensor(n):
             check_count(n, "n")
-        z = self.prior().sample(n, seed=random.fold_in(seed, 0))
-        for i, (layer, shape) in enumerate(zip(self.decoder, self._event_shapes[:0:-1], strict=True), start=1):
-            p = emit(layer, z, len(shape))
-            z = p.sample(seed=random.fold_in(seed, i)) if i < len(self.decoder) else p.mean()
-        return z
+        return self.descend(n, self.next_seed(seed))[0].mean()
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

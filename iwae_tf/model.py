@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import intake, likelihood, random, training
+from iwae_tf import gradients, intake, likelihood, random, training
 from iwae_tf.data import batches
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.base import StochasticLayer, emit
@@ -122,11 +122,14 @@ class IWAE(Hierarchy):
         return self._trackers
 
     def train_step(self, data):
-        # What a user's layer keeps of a batch (batch normalisation, say) is to be that of the whole.
-        keeps = any(layer.non_trainable_variables for layer in (*self.encoder, *self.decoder, self.prior))
-        shares = [data] if keeps else training.shares(data, self.objective.num_particles)
-        gradients, logs = zip(*map(self._gradients, shares), strict=True)
-        means = [tf.add_n(parts) / len(parts) if len(parts) > 1 else parts[0] for parts in zip(*gradients, strict=True)]
+        objective = self.objective
+        # Of the whole batch are what a user's layer keeps of it (batch normalisation, say) and the KL of free bits.
+        whole = any(layer.non_trainable_variables for layer in (*self.encoder, *self.decoder, self.prior)) or any(
+            part.free_bits for part in (objective, objective.inference) if part
+        )
+        shares = [data] if whole else training.shares(data, objective.num_particles)
+        parts, logs = zip(*map(self._gradients, shares), strict=True)
+        means = [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
         self.optimizer.apply(means, self.trainable_variables)
         return logs[-1]
 
@@ -142,32 +145,12 @@ class IWAE(Hierarchy):
     def _gradients(self, data):
         """Returns the gradients of the loss for the trainable variables, and the logs."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        seed, objective, variables = self.next_seed(), self.objective, self.trainable_variables
-        x = self.preprocess(x, seed)
-        hold = objective.path_weights is not None
-        with tf.GradientTape(persistent=hold) as tape:
-            posteriors, sampled = self.infer(self.posterior(x), objective.num_particles, random.fold_in(seed, 1))
-            z = sampled
-            if hold:
-                z = [tf.stop_gradient(z_l) for z_l in sampled]
-                tape.watch(z)
-                posteriors = self.held_posteriors(x, z)
-            terms = self.score(x, z, posteriors, objective.analytic_kl)
-            loss, logs = self._loss(terms, sample_weight)
-            loss = self.optimizer.scale_loss(loss)
-        if not hold:
-            return tape.gradient(loss, variables), logs
-        # One backward pass through scoring serves both networks: what arrives at z is weighted, sample by sample,
-        # and sent on through the sampling chain to the inference network.
-        direct, arriving = tape.gradient(loss, [variables, z])
-        factors = objective.path_weights(terms.log_weights(self.kl_weight * objective.kl_weight))
-        arriving = [g * factors[(..., *[tf.newaxis] * (g.shape.rank - 2))] for g in arriving]
-        path = tape.gradient(sampled, variables, output_gradients=arriving)
-        return [b if a is None else a if b is None else a + b for a, b in zip(direct, path, strict=True)], logs
+        seed = self.next_seed()
+        return gradients.compute(self, self.preprocess(x, seed), random.fold_in(seed, 1), sample_weight)
 
     def _loss(self, terms, sample_weight):
         """Returns the loss, a scalar, and the logs, for which the metrics have been updated."""
-        log_weights = terms.log_weights(self.kl_weight * self.objective.kl_weight)
+        log_weights = gradients.log_weights(self, terms, self.objective)
         values = {
             "loss": -self.objective.bound(log_weights),
             "elbo": tf.reduce_mean(terms.log_weights(), axis=0),
@@ -177,10 +160,8 @@ class IWAE(Hierarchy):
         }
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name], sample_weight=sample_weight)
-        loss = values["loss"]
-        if sample_weight is not None:
-            loss *= tf.cast(sample_weight, loss.dtype)
-        return tf.add_n([tf.reduce_mean(loss), *self.losses]), {m.name: m.result() for m in self._trackers}
+        loss = gradients.mean_loss(self, values["loss"], sample_weight)
+        return loss, {m.name: m.result() for m in self._trackers}
 
     # ------------------------------------------------------------------------------------------ data at the door
 

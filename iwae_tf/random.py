@@ -70,6 +70,24 @@ def normal(shape, seed, dtype=tf.float32):
     return math.sqrt(2.0) * tf.math.erfinv(2.0 * _in_one_to_two(odd, dtype) - 3.0)
 
 
+def categorical(log_weights, seed, num_samples=1):
+    """Draws indices with probabilities in proportion to exp(log_weights) over the first axis, with a stateless seed.
+
+    Args:
+      log_weights: `[k, ...]`.
+      seed: `int32[2]`.
+      num_samples: n, indices drawn, independently, for each place of the other axes.
+
+    Returns:
+      An `int32` tensor `[n, ...]` of numbers from 0 to k - 1.
+    """
+    cumulative = tf.cumsum(tf.nn.softmax(log_weights, axis=0), axis=0)
+    shape = tf.concat([[num_samples], tf.shape(log_weights)[1:]], 0)
+    # In proportion to the last sum, which rounding keeps from being 1: a sample of weight 0 is never drawn.
+    drawn = uniform(shape, seed, log_weights.dtype) * cumulative[-1]
+    return tf.reduce_sum(tf.cast(cumulative[:-1] <= drawn[:, tf.newaxis], tf.int32), axis=1)
+
+
 def _unsigned(dtype):
     return {tf.float32: tf.uint32, tf.float64: tf.uint64}[tf.as_dtype(dtype)]
 

@@ -111,3 +111,38 @@ def _assign(layer, kernel, bias, log_scale):
 @pytest.fixture(scope="session")
 def linear_gaussian():
     return LinearGaussian()
+
+
+class GaussianChain:
+    """z_L ~ N(0, I), z_l | z_{l+1} ~ N(a z_{l+1}, s^2 I), x | z_1 likewise: every conditional is exact and diagonal."""
+
+    def __init__(self, num_layers=3, dim=2, slope=0.8, scale=0.6):
+        self.num_layers, self.dim, self.slope, self.scale = num_layers, dim, slope, scale
+        self.variances = [1.0]  # of z_L, ..., z_1, x
+        for _ in range(num_layers):
+            self.variances.append(slope**2 * self.variances[-1] + scale**2)
+
+    def sample(self, n, seed=1):
+        return np.random.default_rng(seed).normal(0, self.variances[-1] ** 0.5, (n, self.dim)).astype(np.float32)
+
+    def model(self, posterior_error=0.0, objective=None, seed=0):
+        """The model; q(z_{l+1}|z_l) is the exact posterior, or off by `posterior_error` in its mean."""
+        model = iwae_tf.IWAE(
+            encoder=[layers.IndependentNormal(self.dim) for _ in range(self.num_layers)],
+            decoder=[layers.IndependentNormal(self.dim) for _ in range(self.num_layers)],
+            prior=layers.StandardNormal(self.dim),
+            objective=objective or objectives.ImportanceWeighted(5),
+            seed=seed,
+        )
+        one, zero = np.eye(self.dim), np.zeros(self.dim)
+        for layer in model.decoder:
+            _assign(layer, self.slope * one, zero, zero + np.log(self.scale))
+        for layer, above, below in zip(reversed(model.encoder), self.variances, self.variances[1:], strict=False):
+            scale = self.scale * (above / below) ** 0.5
+            _assign(layer, self.slope * above / below * one, zero + posterior_error, zero + np.log(scale))
+        return model
+
+
+@pytest.fixture(scope="session")
+def gaussian_chain():
+    return GaussianChain()

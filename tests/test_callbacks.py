@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from iwae_tf.callbacks import BurdaSchedule
+from iwae_tf import objectives
+from iwae_tf.callbacks import BurdaSchedule, WarmUp
 
 from .conftest import small_model
 
@@ -25,3 +26,68 @@ def test_sets_the_learning_rate(x):
 def test_bad_number_of_stages():
     with pytest.raises(ValueError, match="num_stages"):
         BurdaSchedule(0)
+
+
+def test_linear_warm_up():
+    warm_up = WarmUp(epochs=4, start=0.2)
+    np.testing.assert_allclose([warm_up.weight(epoch) for epoch in range(6)], [0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert all(
+        WarmUp(n, start).weight(e) == 1.0 for n in (1, 3, 7) for start in (0.0, 0.3, 1.0) for e in (n, n + 1, 99)
+    )
+
+
+def test_cyclical_warm_up():
+    """Four cycles, each of which rises in its first half and stays at 1 in its second."""
+    warm_up = WarmUp(epochs=16, schedule="cyclical")
+    np.testing.assert_array_equal([warm_up.weight(epoch) for epoch in range(18)], [0, 0.5, 1, 1] * 4 + [1, 1])
+    uneven = [WarmUp(epochs=10, start=0.1, schedule="cyclical").weight(epoch) for epoch in range(10)]
+    assert min(uneven) >= 0.1 and max(uneven) == 1.0 and sum(weight < 0.5 for weight in uneven) == 4
+
+
+@pytest.mark.parametrize("objective", [objectives.ELBO(), objectives.ImportanceWeighted(5)], ids=repr)
+def test_warm_up_sets_the_weight_of_each_epoch(x, objective):
+    """On the whole epoch, of two executions here, and on the loss but not on the logged ELBO."""
+    model = small_model(objective=objective)
+    model.compile("adam", steps_per_execution=2, run_eagerly=True)
+    history = model.fit(x, batch_size=5, epochs=4, callbacks=[WarmUp(3)], verbose=0).history
+    np.testing.assert_allclose(history["kl_weight"], [0, 1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(history["elbo"], np.subtract(history["reconstruction"], history["kl"]), rtol=1e-5)
+    if objective == objectives.ELBO():
+        tempered = np.multiply(history["kl_weight"], history["kl"]) - history["reconstruction"]
+        np.testing.assert_allclose(history["loss"], tempered, rtol=1e-5)
+    assert model.kl_weight.numpy() == 1
+
+
+def test_warm_up_at_one_is_none_bit_for_bit(x):
+    def train(*callbacks):
+        model = small_model()
+        model.compile("adam", jit_compile=False)
+        history = model.fit(x, batch_size=10, epochs=2, callbacks=list(callbacks), verbose=0).history
+        return history["loss"], model.get_weights()
+
+    (loss, weights), (expected_loss, expected) = train(WarmUp(5, start=1.0)), train()
+    assert loss == expected_loss
+    for a, b in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_warm_up_goes_on_where_fit_left_off(x):
+    model = small_model()
+    model.compile("adam", run_eagerly=True)
+    model.fit(x, epochs=1, callbacks=[WarmUp(4)], verbose=0)
+    history = model.fit(x, initial_epoch=1, epochs=3, callbacks=[WarmUp(4)], verbose=0).history
+    assert history["kl_weight"] == [0.25, 0.5] and model.kl_weight.numpy() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs to be an integer of at least 1. Received: epochs=0"),
+        ({"epochs": 3, "start": 1.5}, r"start to be a number in \[0, 1\]. Received: start=1.5"),
+        ({"epochs": 3, "schedule": "cosine"}, "linear, cyclical. Received: 'cosine'"),
+        ({"epochs": 7, "schedule": "cyclical"}, "two epochs per cycle. Received: epochs=7, cycles=4"),
+    ],
+)
+def test_bad_warm_up(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        WarmUp(**arguments)

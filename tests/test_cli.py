@@ -1,7 +1,9 @@
 """The command line from end to end, on real digits."""
 
 import dataclasses
+import inspect
 import json
+import re
 import subprocess
 import sys
 
@@ -12,7 +14,7 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from iwae_tf import data, experiment
+from iwae_tf import cli, data, experiment, objectives
 from iwae_tf.cli import app
 
 SMALL = ["--latent-sizes", "6,4", "--hidden-sizes", "16x16,8", "-k", "5", "--epochs", "2", "--test-samples", "50"]
@@ -104,7 +106,9 @@ def test_a_run_is_not_overwritten_unasked(run):
     ("arguments", "expected"),
     [
         (("--dataset", "cifar"), "digits, mnist, fashion_mnist, binarized_mnist, omniglot"),
-        (("--objective", "vae"), "dreg, elbo, iwae, stl"),
+        (("--objective", "vae"), ", ".join(sorted(objectives.NAMES))),
+        (("--objective", "jackknife", "-k", "1"), "Received: order=1, num_samples=1"),
+        (("--warm-up", "-1"), "warm_up"),
         (("--schedule", "cosine"), "constant, burda"),
         (("--precision", "int8"), "float32, float64, mixed_bfloat16, mixed_float16"),
         (("-k", "0"), "num_samples"),
@@ -129,14 +133,23 @@ def test_folder_that_is_no_run(tmp_path):
         assert result.exit_code == 1 and "Expected the folder of a run" in result.output
 
 
-def test_schedule_sets_the_epochs(tmp_path):
+def test_schedules_of_learning_rate_and_kl(tmp_path):
     config = experiment.Config(
-        schedule="burda", stages=2, latent_sizes=(3,), hidden_sizes=((4,),), num_samples=2, test_samples=10
-    )
+        objective="miwae", schedule="burda", stages=2, warm_up=2, latent_sizes=(3,), hidden_sizes=((4,),),
+        num_samples=4, test_samples=10,
+    )  # fmt: skip
     metrics = experiment.train(config, tmp_path / "run", verbose=0)
     assert metrics["training"]["epochs"] == 4
-    rates = pd.read_csv(tmp_path / "run" / "history.csv").learning_rate
-    np.testing.assert_allclose(rates, [1e-3, *[1e-3 * 10 ** (-1 / 7)] * 3], rtol=1e-5)
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    np.testing.assert_allclose(history.learning_rate, [1e-3, *[1e-3 * 10 ** (-1 / 7)] * 3], rtol=1e-5)
+    np.testing.assert_array_equal(history.kl_weight, [0, 0.5, 1, 1])
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert model.kl_weight.numpy() == 1 and model.objective == objectives.MIWAE(2, 2)
+
+
+def test_help_names_every_objective():
+    help_text = inspect.signature(cli.train).parameters["objective"].annotation.__metadata__[0].help
+    assert set(re.findall(r"[a-z-]+", help_text.split(":")[0])) - {"or"} == set(objectives.NAMES)
 
 
 @pytest.mark.parametrize("precision", ["float64", "mixed_bfloat16", "mixed_float16"])

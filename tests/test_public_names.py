@@ -42,6 +42,7 @@ def test_top_level_names_are_documented(name):
 
 def test_public_functions_of_modules_are_documented():
     for name in (
+        "gradients",
         "random",
         "log_weights",
         "likelihood",

@@ -72,3 +72,19 @@ def test_no_bits_give_an_infinite_normal(jit_compile, dtype, bits, end, monkeypa
     monkeypatch.setattr(random, "_bits", lambda shape, *_: shape)
     draw = tf.function(lambda ends: random.normal(ends, None, dtype), jit_compile=jit_compile)
     np.testing.assert_allclose(draw(tf.constant(ends)), [-end, end], rtol=1e-4)
+
+
+@pytest.mark.parametrize("jit_compile", [None, False, True])
+def test_indices_come_with_their_probabilities(jit_compile):
+    """Each of 24 frequencies within 5 standard deviations: false alarm below 2e-5. What has no weight never comes."""
+    log_weights = tf.constant([[0.0, 1e4], [1.0, -1e4], [2.0, 1e4], [-200.0, -1e4]])
+    draw = lambda: random.categorical(log_weights, random.as_seed(3), 20_000)  # noqa: E731
+    indices = (draw if jit_compile is None else tf.function(draw, jit_compile=jit_compile))().numpy()
+    np.testing.assert_array_equal(indices, draw())
+    found = np.array([(indices == i).mean(0) for i in range(4)])
+    p = tf.nn.softmax(log_weights, 0).numpy()
+    assert indices.dtype == np.int32 and (abs(found - p) <= 5 * np.sqrt(p * (1 - p) / 20_000)).all()
+
+
+def test_an_index_of_one():
+    np.testing.assert_array_equal(random.categorical(tf.zeros([1, 3]), random.as_seed(0), 2), np.zeros((2, 3)))

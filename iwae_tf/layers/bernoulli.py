@@ -6,8 +6,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.internal import prefer_static as ps
 
+from iwae_tf import random
 from iwae_tf.layers.base import StochasticLayer, check_range
+
+
+class Bernoulli(tfd.Bernoulli):
+    """`tfd.Bernoulli` over logits whose samples are the same compiled and not."""
+
+    def _sample_n(self, n, seed=None):
+        logits = tf.convert_to_tensor(self.logits)
+        shape = ps.concat([[n], ps.shape(logits)], axis=0)
+        return tf.cast(random.uniform(shape, seed, logits.dtype) < tf.sigmoid(logits), self.dtype)
 
 
 class BernoulliProduct(tfd.Independent):
@@ -23,7 +34,7 @@ class BernoulliProduct(tfd.Independent):
     """
 
     def __init__(self, logits, event_ndims):
-        super().__init__(tfd.Bernoulli(logits=logits, dtype=logits.dtype), event_ndims, name="BernoulliProduct")
+        super().__init__(Bernoulli(logits=logits, dtype=logits.dtype), event_ndims, name="BernoulliProduct")
 
     def _log_prob(self, value):
         logits = tf.convert_to_tensor(self.distribution.logits)

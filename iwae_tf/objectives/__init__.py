@@ -1,20 +1,66 @@
 """Objectives: log weights in, a bound and the form of its gradient out."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 from iwae_tf.objectives.base import Objective, check_count
 from iwae_tf.objectives.elbo import ELBO
 from iwae_tf.objectives.importance_weighted import ImportanceWeighted
+from iwae_tf.objectives.jackknife import Jackknife
+from iwae_tf.objectives.multiply import CIWAE, MIWAE, PIWAE, Combined
+from iwae_tf.objectives.renyi import Renyi
+from iwae_tf.objectives.wake_sleep import ReweightedWakeSleep
 
-__all__ = ["ELBO", "NAMES", "ImportanceWeighted", "Objective", "check_count", "get"]
+__all__ = [
+    "CIWAE",
+    "ELBO",
+    "MIWAE",
+    "NAMES",
+    "PIWAE",
+    "Combined",
+    "ImportanceWeighted",
+    "Jackknife",
+    "Objective",
+    "Renyi",
+    "ReweightedWakeSleep",
+    "check_count",
+    "get",
+]
+
+
+def _grouped(make, **kwargs):
+    """Makes M groups of K samples of k = M K: M is the largest divisor of k that is not above its square root."""
+
+    def of(num_samples):
+        k = check_count(num_samples, "num_samples")
+        groups = next(n for n in range(math.isqrt(k), 0, -1) if k % n == 0)
+        return make(groups, k // groups, **kwargs)
+
+    return of
+
+
+_DOUBLY = {"gradient": "doubly_reparameterized"}
 
 #: Short names, as on the command line: functions of the number of samples.
 NAMES: dict[str, Callable[[int], Objective]] = {
-    "dreg": partial(ImportanceWeighted, gradient="doubly_reparameterized"),
+    "ciwae": partial(CIWAE, beta=0.5),
+    "ciwae-dreg": partial(CIWAE, beta=0.5, **_DOUBLY),
+    "dreg": partial(ImportanceWeighted, **_DOUBLY),
     "elbo": ELBO,
     "iwae": ImportanceWeighted,
+    "iwae-sampled": partial(ImportanceWeighted, backward_samples=1),
+    "jackknife": partial(Jackknife, order=1),
+    "miwae": _grouped(MIWAE),
+    "miwae-dreg": _grouped(MIWAE, **_DOUBLY),
+    "piwae": _grouped(PIWAE),
+    "piwae-dreg": _grouped(PIWAE, **_DOUBLY),
+    "renyi": partial(Renyi, alpha=0.5),
+    "rws": ReweightedWakeSleep,
+    "rws-dreg": partial(ReweightedWakeSleep, **_DOUBLY),
     "stl": partial(ImportanceWeighted, gradient="path"),
+    "vr-max": partial(Renyi, alpha=-math.inf),
+    "wake-sleep": partial(ReweightedWakeSleep, sleep=1.0),
 }
 
 

@@ -1,3 +1,6 @@
+import copy
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -5,26 +8,61 @@ import tensorflow as tf
 
 from iwae_tf import objectives
 
+from .reference import CASES, log_mean_exp, reference
+
 ALL = [
+    *CASES,
     objectives.ELBO(),
-    objectives.ELBO(num_samples=4, beta=2.0, analytic_kl=True),
-    objectives.ImportanceWeighted(5),
-    objectives.ImportanceWeighted(5, gradient="path"),
-    objectives.ImportanceWeighted(5, gradient="doubly_reparameterized"),
+    objectives.ELBO(num_samples=6, beta=2.0, analytic_kl=True, free_bits=0.5),
+    objectives.ImportanceWeighted(6, backward_samples=2),
+    objectives.ReweightedWakeSleep(6, sleep=0.5),
+    objectives.Combined(objectives.ImportanceWeighted(6), objectives.MIWAE(2, 3)),
 ]
 
 
-def log_weights(k=5, batch=3, seed=0):
-    return tf.constant(np.random.default_rng(seed).normal(size=(k, batch)) * 3, tf.float32)
+def log_weights(k=6, batch=3, seed=0, spread=3.0):
+    return tf.constant(np.random.default_rng(seed).normal(size=(k, batch)) * spread - 90, tf.float32)
 
 
 @pytest.mark.parametrize("jit_compile", [None, False, True])
 def test_bounds_equal_their_definitions(jit_compile):
+    """All in one program, for compilation takes longer than they do."""
     lw = log_weights()
-    wrap = (lambda f: f) if jit_compile is None else lambda f: tf.function(f, jit_compile=jit_compile)
-    exact = np.log(np.mean(np.exp(lw.numpy().astype(np.float64)), 0))
-    np.testing.assert_allclose(wrap(objectives.ImportanceWeighted(5).bound)(lw), exact, rtol=1e-5)
-    np.testing.assert_allclose(wrap(objectives.ELBO(5).bound)(lw), lw.numpy().mean(0), rtol=1e-5)
+
+    def bounds():
+        return [objective.bound(lw) for objective in CASES]
+
+    results = bounds() if jit_compile is None else tf.function(bounds, jit_compile=jit_compile)()
+    for objective, result in zip(CASES, results, strict=True):
+        np.testing.assert_allclose(result, reference(objective, lw).bound, rtol=1e-5, err_msg=repr(objective))
+
+
+@pytest.mark.parametrize("objective", CASES, ids=repr)
+def test_gradient_of_the_bound_is_that_of_its_definition(objective):
+    lw = log_weights()
+    with tf.GradientTape() as tape:
+        tape.watch(lw)
+        bound = tf.reduce_sum(objective.bound(lw))
+    np.testing.assert_allclose(tape.gradient(bound, lw), reference(objective, lw).a, rtol=1e-3, atol=3e-5)
+
+
+@pytest.mark.parametrize("kl_weight", [1.0, 0.3, 0.0])
+@pytest.mark.parametrize("objective", [case for case in CASES if case.path_weights], ids=repr)
+def test_path_weights_take_the_gradient_of_the_bound_to_that_of_the_path(objective, kl_weight):
+    lw = log_weights()
+    expected = reference(objective, lw, kl_weight)
+    np.testing.assert_allclose(objective.path_weights(lw, kl_weight) * expected.a, expected.b, rtol=1e-4, atol=1e-6)
+
+
+def test_path_weights():
+    lw = log_weights()
+    assert objectives.ImportanceWeighted(6).path_weights is None
+    np.testing.assert_array_equal(objectives.ImportanceWeighted(6, "path").path_weights(lw), np.ones((6, 3)))
+    doubly = objectives.ImportanceWeighted(6, "doubly_reparameterized").path_weights(lw)
+    np.testing.assert_allclose(doubly, tf.nn.softmax(lw, 0))
+
+
+# --------------------------------------------------------------------------- what must be the same
 
 
 def test_reported_bound_is_not_the_surrogate():
@@ -33,64 +71,221 @@ def test_reported_bound_is_not_the_surrogate():
     w = tf.nn.softmax(lw, 0).numpy()
     entropy = -(w * np.log(w)).sum(0)
     surrogate = (w * lw.numpy()).sum(0)
-    bound = objectives.ImportanceWeighted(5).bound(lw).numpy()
-    np.testing.assert_allclose(surrogate - bound, np.log(5) - entropy, rtol=1e-4)
+    bound = objectives.ImportanceWeighted(6).bound(lw).numpy()
+    np.testing.assert_allclose(surrogate - bound, np.log(6) - entropy, rtol=1e-4)
 
 
-def test_one_sample_is_the_elbo():
-    lw = log_weights(k=1)
-    np.testing.assert_allclose(objectives.ImportanceWeighted(1).bound(lw), objectives.ELBO(1).bound(lw), rtol=1e-6)
+SAME = [
+    (objectives.ImportanceWeighted(1), objectives.ELBO(1)),
+    (objectives.MIWAE(1, 6), objectives.ImportanceWeighted(6)),
+    (objectives.MIWAE(6, 1), objectives.ELBO(6)),
+    (objectives.PIWAE(2, 3), objectives.ImportanceWeighted(6)),
+    (objectives.CIWAE(6, 1.0), objectives.ELBO(6)),
+    (objectives.CIWAE(6, 0.0), objectives.ImportanceWeighted(6)),
+    (objectives.Renyi(6, 0.0), objectives.ImportanceWeighted(6)),
+    (objectives.Renyi(6, 1.0), objectives.ELBO(6)),
+    (objectives.Jackknife(6, 0), objectives.ImportanceWeighted(6)),
+]
 
 
-def test_gradient_of_the_bound_is_the_normalized_weights():
+@pytest.mark.parametrize(("one", "other"), SAME, ids=repr)
+def test_special_cases_agree(one, other):
+    lw = log_weights(other.num_particles)
+    assert one.num_particles == other.num_particles
+    np.testing.assert_allclose(one.bound(lw), other.bound(lw), rtol=1e-6)
+
+
+def test_groups_and_samples_are_told_apart():
     lw = log_weights()
-    with tf.GradientTape() as tape:
-        tape.watch(lw)
-        bound = tf.reduce_sum(objectives.ImportanceWeighted(5).bound(lw))
-    np.testing.assert_allclose(tape.gradient(bound, lw), tf.nn.softmax(lw, 0), rtol=1e-5)
+    few, many = (objectives.MIWAE(*sizes).bound(lw).numpy() for sizes in ((2, 3), (3, 2)))
+    elbo, iwae = objectives.ELBO(6).bound(lw).numpy(), objectives.ImportanceWeighted(6).bound(lw).numpy()
+    assert (elbo < many).all() and (many != few).all() and (few < iwae).all() and (many < iwae).all()
 
 
-def test_path_weights():
+# --------------------------------------------------------------------------- Renyi
+
+
+def test_renyi_falls_as_alpha_rises():
     lw = log_weights()
-    assert objectives.ImportanceWeighted(5).path_weights is None
-    np.testing.assert_array_equal(objectives.ImportanceWeighted(5, "path").path_weights(lw), np.ones((5, 3)))
-    doubly = objectives.ImportanceWeighted(5, "doubly_reparameterized").path_weights(lw)
-    np.testing.assert_allclose(doubly, tf.nn.softmax(lw, 0))
+    alphas = [-math.inf, -1e6, -10, -1, 0, 0.5, 0.9, 1 - 1e-5, 1, 1 + 1e-5, 1.1, 2, 10, 1e6, math.inf]
+    bounds = np.array([objectives.Renyi(6, alpha).bound(lw) for alpha in alphas])
+    assert (np.diff(bounds, axis=0) <= 2e-5).all()  # the last bit of 90
+    np.testing.assert_allclose(bounds[[0, -1]], [lw.numpy().max(0), lw.numpy().min(0)])
+    np.testing.assert_allclose(bounds[[1, -2]], bounds[[0, -1]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("value", [1e4, -1e4])
-def test_extreme_weights_and_ties_stay_finite(value):
-    lw = tf.constant([[value, value], [value, -value]])
-    for objective in ALL:
-        with tf.GradientTape() as tape:
-            tape.watch(lw)
-            bound = objective.bound(lw)
-        assert np.isfinite(bound).all() and np.isfinite(tape.gradient(bound, lw)).all()
+@pytest.mark.parametrize("order", [1e-2, 1e-4, 1e-8, 1e-12])
+def test_renyi_near_one_loses_nothing_to_rounding(order):
+    """To second order the bound is the ELBO + order var(log w) / 2."""
+    lw = log_weights(64, 100)
+    exact = lw.numpy().astype(np.float64)
+    for sign in (-1, 1):
+        expected = (
+            log_mean_exp(sign * order * exact) / (sign * order)
+            if order > 1e-3
+            else (exact.mean(0) + sign * order * exact.var(0) / 2)
+        )
+        np.testing.assert_allclose(objectives.Renyi(64, 1 - sign * order).bound(lw), expected, atol=1e-4)
+
+
+# --------------------------------------------------------------------------- the jackknife
+
+
+P, HIGH = 0.3, 10.0  # weights are 10 with this probability, else 1
+
+
+def exact_bias(k, order):
+    """The exact bias for such weights: the number of high ones is binomial."""
+
+    def bound(n):
+        pmf = [math.comb(n, high) * P**high * (1 - P) ** (n - high) for high in range(n + 1)]
+        return sum(p * math.log(1 + (HIGH - 1) * high / n) for high, p in enumerate(pmf))
+
+    factorial = math.factorial
+    coefficients = [(-1) ** j * (k - j) ** order / (factorial(order - j) * factorial(j)) for j in range(order + 1)]
+    return sum(c * bound(k - j) for j, c in enumerate(coefficients)) - math.log(1 + (HIGH - 1) * P)
+
+
+def controlled_bias(k, order, n):
+    """The bias of each of n draws, made less noisy by the error of the mean weight, whose expectation is 0."""
+    w = np.where(np.random.default_rng(order).uniform(size=(k, n)) < P, HIGH, 1.0)
+    bound = objectives.Jackknife(k, order).bound(tf.constant(np.log(w), tf.float32)).numpy()
+    mean = 1 + (HIGH - 1) * P
+    return w, bound - math.log(mean) - (w.mean(0) / mean - 1)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_jackknife_has_the_exact_mean_and_its_bias_falls_as_promised(order):
+    """Against the exact expectation; false alarm of the three means: 2e-6."""
+    _, bias = controlled_bias(6, order, 100_000)
+    assert abs(bias.mean() - exact_bias(6, order)) < 5 * bias.std(ddof=1) / 100_000**0.5
+    falls = math.log2(exact_bias(64, order) / exact_bias(128, order))
+    assert abs(falls - (order + 1)) < 0.15
+
+
+def test_jackknife_beyond_the_exact_average():
+    """30 samples have 435 pairs, of which 180 are dropped: the same mean (false alarm 6e-7), and little noise."""
+    _, bias = controlled_bias(30, 2, 2000)
+    assert abs(bias.mean() - exact_bias(30, 2)) < 5 * bias.std(ddof=1) / 2000**0.5
+    w = np.random.default_rng(0).lognormal(size=(30, 20))
+    bound = objectives.Jackknife(30, 2).bound(tf.constant(np.log(w), tf.float32)).numpy()
+    exact = reference(objectives.Jackknife(30, 2), np.log(w)).bound
+    assert np.var(bound - exact) < 0.1 * np.var(exact)
+
+
+def test_jackknife_takes_the_same_subsets_every_time():
+    lw = log_weights(30)
+    np.testing.assert_array_equal(*(objectives.Jackknife(30, 3).bound(lw) for _ in range(2)))
+
+
+# --------------------------------------------------------------------------- numbers out of the ordinary
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_extreme_weights_and_ties_stay_finite(jit_compile):
+    patterns = [
+        [1e4] * 6,
+        [-1e4] * 6,
+        [1e4, -1e4] * 3,
+        [-1e4] * 5 + [1e4],
+        [1e4] * 5 + [-1e4],
+        [0.0] * 6,
+        [0, 0, 1e4] * 2,
+    ]
+    lw = tf.constant(np.transpose(patterns), tf.float32)
+    cases = [objective for objective in ALL if objective.num_particles == 6]
+
+    @tf.function(jit_compile=jit_compile)
+    def values():
+        results = []
+        for objective in cases:
+            with tf.GradientTape() as tape:
+                tape.watch(lw)
+                bound = objective.bound(lw)
+            results.append([bound, tape.gradient(bound, lw)])
+            results[-1] += [objective.path_weights(lw)] if objective.path_weights else []
+            results[-1] += [objective.score_weights(lw)] if objective.score_weights else []
+            results[-1] += [objective.choose(lw, tf.constant([1, 2]))] if objective.choose else []
+        return results
+
+    for objective, results in zip(cases, values(), strict=True):
+        assert all(np.isfinite(result).all() for result in results), objective
+        rounding = 6e-8 * 1e4 * 100 if isinstance(objective, objectives.Jackknife) else 1e-3
+        np.testing.assert_allclose(results[0][:2], [1e4, -1e4], atol=rounding)
+
+
+# --------------------------------------------------------------------------- plain data
 
 
 @pytest.mark.parametrize("objective", ALL, ids=repr)
 def test_serialization(objective):
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(objective))
-    assert again == objective and hash(again) == hash(objective) and repr(again) == repr(objective)
+    for other in (again, copy.deepcopy(objective), eval(repr(objective), {**vars(objectives), "inf": math.inf})):
+        assert other == objective and hash(other) == hash(objective) and repr(other) == repr(objective)
     assert again != objectives.ELBO(num_samples=99)
 
 
 @pytest.mark.parametrize("name", sorted(objectives.NAMES))
 def test_names(name):
-    assert objectives.get(name, 7).num_particles == 7
+    for k in (2, 7, 64):
+        assert objectives.get(name, k).num_particles == k
+
+
+def test_names_of_groups_divide_the_samples():
+    assert objectives.get("miwae", 64) == objectives.MIWAE(8, 8)
+    assert objectives.get("piwae", 50) == objectives.PIWAE(5, 10)
+    assert objectives.get("miwae-dreg", 7) == objectives.MIWAE(1, 7, "doubly_reparameterized")
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, "3", None])
 def test_bad_number_of_samples(k):
-    for make in (objectives.ImportanceWeighted, objectives.ELBO):
-        with pytest.raises(ValueError, match="num_samples to be an integer of at least 1"):
+    for name, make in objectives.NAMES.items():
+        with pytest.raises(ValueError, match="to be an integer of at least 1"):
+            make(k)
+        assert name
+    for make in (lambda k: objectives.MIWAE(k, 2), lambda k: objectives.PIWAE(2, k)):
+        with pytest.raises(ValueError, match="to be an integer of at least 1"):
             make(k)
 
 
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="reparameterized, path, doubly_reparameterized"):
-        objectives.ImportanceWeighted(5, gradient="dreg")
-    with pytest.raises(ValueError, match="beta"):
-        objectives.ELBO(beta=-1)
-    with pytest.raises(ValueError, match="dreg, elbo, iwae, stl"):
-        objectives.get("vae", 5)
+IWAE, ELBO, MIWAE = objectives.ImportanceWeighted, objectives.ELBO, objectives.MIWAE
+BAD = {
+    "gradient": (lambda: IWAE(5, gradient="dreg"), "reparameterized, path, doubly_reparameterized. Received: 'dreg'"),
+    "backward": (lambda: IWAE(5, backward_samples=0), "backward_samples to be an integer of at least 1"),
+    "path backward": (lambda: IWAE(5, "path", backward_samples=1), "Received: gradient='path', backward_samples=1"),
+    "beta": (lambda: ELBO(beta=-1), "beta to be a finite number of at least 0. Received: beta=-1"),
+    "free bits": (lambda: ELBO(free_bits=math.nan), "Received: free_bits=nan"),
+    "miwae": (lambda: MIWAE(2, 3, "path"), "reparameterized, doubly_reparameterized. Received: 'path'"),
+    "ciwae": (lambda: objectives.CIWAE(5, 1.5), r"beta to be a number in \[0, 1\]. Received: beta=1.5"),
+    "alpha": (lambda: objectives.Renyi(5, math.nan), "Received: alpha=nan"),
+    "sleep": (
+        lambda: objectives.ReweightedWakeSleep(5, sleep=2),
+        r"sleep to be a number in \[0, 1\]. Received: sleep=2",
+    ),
+    "wake": (lambda: objectives.ReweightedWakeSleep(5, "path"), "score, doubly_reparameterized. Received: 'path'"),
+    "wake of one": (lambda: objectives.get("rws", 1), "at least 2 for the wake phase"),
+    "order": (lambda: objectives.Jackknife(3, 3), "less than num_samples. Received: order=3, num_samples=3"),
+    "jackknife of one": (lambda: objectives.get("jackknife", 1), "Received: order=1, num_samples=1"),
+    "negative order": (lambda: objectives.Jackknife(3, -1), "Received: order=-1"),
+    "numbers": (lambda: objectives.Combined(IWAE(5), IWAE(4)), "same numbers of samples. Received: num_particles=5"),
+    "kinds": (lambda: objectives.Combined(ELBO(2, analytic_kl=True), IWAE(2)), "same kinds of KL"),
+    "nested": (lambda: objectives.Combined(IWAE(6), objectives.PIWAE(2, 3)), "inference to differentiate one bound"),
+    "chosen": (lambda: objectives.Combined(objectives.get("vr-max", 6), IWAE(6)), "generative to differentiate one"),
+    "name": (lambda: objectives.get("vae", 5), ", ".join(sorted(objectives.NAMES))),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arguments(case):
+    make, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_sleep_needs_but_one_sample():
+    assert objectives.get("wake-sleep", 1).num_particles == 1
+
+
+def test_combined_takes_objectives():
+    with pytest.raises(TypeError, match=r"inference to be an iwae_tf.objectives.Objective. Received: 'miwae'"):
+        objectives.Combined(IWAE(5), "miwae")
