@@ -8,29 +8,35 @@ What an objective asks for (`objectives.Objective`) is one of few forms, all ove
 Quantities per observation are averaged over the batch, so that gradients of parts of a batch may be averaged too.
 """
 
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
+from iwae_tf.log_weights import effective_sample_size
 
 
-def compute(model, x, seed, sample_weight=None):
-    """Computes the gradients of the loss of a batch, and updates the metrics of the model.
+def compute(model, objective, x, seed, sample_weight=None, scale=lambda loss: loss):
+    """Computes the gradients of the loss of a batch.
 
     Args:
-      model: a compiled `IWAE`.
+      model: an `IWAE`.
+      objective: an `Objective`.
       x: `[batch, *event_shape]`, as the likelihood sees it.
       seed: `int32[2]`.
       sample_weight: `[batch]`, or `None`.
+      scale: function of a loss that is differentiated in its place, such as `optimizer.scale_loss`.
 
     Returns:
-      The gradients for the trainable variables of the model, scaled as its optimiser expects, and the logs.
+      The gradients for the trainable variables of the model, `None` where there is none, and the `quantities`.
 
     Raises:
       ValueError: if the objective asks of a posterior what it cannot give: samples with a gradient, or the density of a
         given z.
     """
-    objective = model.objective
     inference = objective.inference or objective
     if objective.choose:
         form = _of_chosen_samples
@@ -40,16 +46,23 @@ def compute(model, x, seed, sample_weight=None):
         form = _apart
     else:
         form = _of_the_bound
-    gradients, logs = form(model, inference, x, seed, sample_weight)
+    batch = _Batch(model, objective, inference, x, seed, sample_weight, scale)
+    gradients, values = form(batch)
     if inference.sleep:
-        dreamt = _of_dreams(model, x, random.fold_in(seed, len(model.encoder)))
-        gradients = _for_inference(model, gradients, dreamt, inference.sleep)
-    return gradients, logs
+        gradients = _for_inference(model, gradients, _of_dreams(batch), inference.sleep)
+    return gradients, values
 
 
-def log_weights(model, terms, objective):
-    """Computes log w as `objective` has it, from `Terms`: with its own and the warm-up's weight, and its free bits."""
-    return terms.log_weights(model.kl_weight * objective.kl_weight, objective.free_bits)
+def quantities(model, objective, terms):
+    """Computes what is logged of `Terms`, a dict of `[batch]`: see `IWAE`."""
+    log_weights = _log_weights(model, objective, terms)
+    return {
+        "loss": -objective.bound(log_weights),
+        "elbo": tf.reduce_mean(terms.log_weights(), axis=0),
+        "reconstruction": tf.reduce_mean(terms.reconstruction, axis=0),
+        "kl": tf.reduce_mean(terms.kl, axis=0),
+        "effective_sample_size": effective_sample_size(log_weights),
+    }
 
 
 def mean_loss(model, values, sample_weight=None):
@@ -59,116 +72,139 @@ def mean_loss(model, values, sample_weight=None):
     return tf.add_n([tf.reduce_mean(values), *model.losses])
 
 
-def _of_the_bound(model, inference, x, seed, sample_weight):
+def _log_weights(model, objective, terms):
+    """Computes log w as the objective has it: with its own and the warm-up's weight, and its free bits."""
+    return terms.log_weights(model.kl_weight * objective.kl_weight, objective.free_bits)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """What the forms of a gradient have in common."""
+
+    model: Any
+    objective: Any
+    inference: Any
+    x: tf.Tensor
+    seed: tf.Tensor
+    sample_weight: tf.Tensor | None
+    scale: Callable
+
+    def infer(self, reparameterized=True):
+        """Samples z ~ q(z|x) for the objective; see `Hierarchy.infer`."""
+        model = self.model
+        posteriors, z = model.infer(model.posterior(self.x), self.objective.num_particles, self.seed)
+        for layer, q in zip(model.encoder, posteriors, strict=True):
+            if reparameterized and q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
+                raise ValueError(
+                    f"Expected {layer.name} to give a reparameterised distribution, of which {self.objective!r} "
+                    "differentiates the samples; objectives.ReweightedWakeSleep(num_samples) does not. "
+                    f"Received: {type(q).__name__} with {q.reparameterization_type}"
+                )
+        return posteriors, z
+
+    def score_given(self, z, hold=False):
+        """Scores z that have been cut off from the posteriors that drew them, whose densities are asked for anew."""
+        try:
+            return self.model.score(self.x, z, self.model.posteriors(self.x, z, hold))
+        except NotImplementedError as error:
+            raise ValueError(
+                f"Expected posteriors that give the density of any z, which {self.objective!r} asks for. "
+                f"Received: one that does not, such as a flow without an inverse: {error}"
+            ) from error
+
+    def loss(self, terms):
+        """Returns the scaled loss of the bound, and the quantities."""
+        values = quantities(self.model, self.objective, terms)
+        return self.scaled(values["loss"]), values
+
+    def inference_loss(self, terms):
+        """Returns the scaled loss of the inference network where it is not that of the bound."""
+        weights = _log_weights(self.model, self.inference, terms)
+        if self.inference.score_weights:
+            # With z held fixed the gradient of this for the inference network is that of log q alone.
+            coefficients = tf.stop_gradient(self.inference.score_weights(weights))
+            return self.scaled(-tf.reduce_sum(coefficients * terms.kl, axis=0))
+        return self.scaled(-self.inference.bound(weights))
+
+    def scaled(self, values):
+        return self.scale(mean_loss(self.model, values, self.sample_weight))
+
+
+def _of_the_bound(batch):
     """a = b = -c: one backward pass through everything."""
     with tf.GradientTape() as tape:
-        posteriors, z = _infer(model, x, seed)
-        loss, logs = model._loss(model.score(x, z, posteriors, model.objective.analytic_kl), sample_weight)
-        loss = model.optimizer.scale_loss(loss)
-    return tape.gradient(loss, model.trainable_variables), logs
+        posteriors, z = batch.infer()
+        loss, values = batch.loss(batch.model.score(batch.x, z, posteriors, batch.objective.analytic_kl))
+    return tape.gradient(loss, batch.model.trainable_variables), values
 
 
-def _along_paths(model, inference, x, seed, sample_weight):
+def _along_paths(batch):
     """c = 0: scoring with the parameters of q held fixed, and a factor for each sample on its way through sampling.
 
     One backward pass through scoring serves both networks, unless they have different objectives.
     """
+    model, inference = batch.model, batch.inference
     variables = model.trainable_variables
     with tf.GradientTape(persistent=True) as tape:
-        _, sampled = _infer(model, x, seed)
+        _, sampled = batch.infer()
         z = [tf.stop_gradient(z_l) for z_l in sampled]
         tape.watch(z)
-        terms = _score_given(model, x, z, hold=True)
-        loss, logs = model._loss(terms, sample_weight)
-        loss = model.optimizer.scale_loss(loss)
-        followed = loss if inference is model.objective else _inference_loss(model, inference, terms, sample_weight)
+        terms = batch.score_given(z, hold=True)
+        loss, values = batch.loss(terms)
+        followed = loss if inference is batch.objective else batch.inference_loss(terms)
     if followed is loss:
         direct, arriving = tape.gradient(loss, [variables, z])
     else:
         direct, arriving = tape.gradient(loss, variables), tape.gradient(followed, z)
-    factors = inference.path_weights(log_weights(model, terms, inference), model.kl_weight * inference.kl_weight)
+    factors = inference.path_weights(_log_weights(model, inference, terms), model.kl_weight * inference.kl_weight)
     arriving = [g * factors[(..., *[tf.newaxis] * (g.shape.rank - 2))] for g in arriving]
     path = tape.gradient(sampled, variables, output_gradients=arriving)
-    return [b if a is None else a if b is None else a + b for a, b in zip(direct, path, strict=True)], logs
+    return [b if a is None else a if b is None else a + b for a, b in zip(direct, path, strict=True)], values
 
 
-def _apart(model, inference, x, seed, sample_weight):
+def _apart(batch):
     """Two losses of the same log weights, one for each network."""
+    model, inference = batch.model, batch.inference
     with tf.GradientTape(persistent=True) as tape:
         if inference.score_weights:
-            z = [tf.stop_gradient(z_l) for z_l in _infer(model, x, seed, reparameterized=False)[1]]
-            terms = _score_given(model, x, z)
+            z = [tf.stop_gradient(z_l) for z_l in batch.infer(reparameterized=False)[1]]
+            terms = batch.score_given(z)
         else:
-            posteriors, z = _infer(model, x, seed)
-            terms = model.score(x, z, posteriors, inference.analytic_kl)
-        loss, logs = model._loss(terms, sample_weight)
-        loss = model.optimizer.scale_loss(loss)
-        followed = _inference_loss(model, inference, terms, sample_weight)
+            posteriors, z = batch.infer()
+            terms = model.score(batch.x, z, posteriors, inference.analytic_kl)
+        loss, values = batch.loss(terms)
+        followed = batch.inference_loss(terms)
     variables = model.trainable_variables
     # What is not asked for of either, compilation leaves out.
-    return _for_inference(model, tape.gradient(loss, variables), tape.gradient(followed, variables)), logs
+    return _for_inference(model, tape.gradient(loss, variables), tape.gradient(followed, variables)), values
 
 
-def _of_chosen_samples(model, inference, x, seed, sample_weight):
+def _of_chosen_samples(batch):
     """All samples scored, some differentiated; but for sampling, there is no backward pass for the others."""
+    model, inference = batch.model, batch.inference
     with tf.GradientTape() as tape:
-        posteriors, z = _infer(model, x, seed)
+        posteriors, z = batch.infer()
         with tape.stop_recording():
-            terms = model.score(x, z, posteriors)
-            _, logs = model._loss(terms, sample_weight)
-            weights = log_weights(model, terms, inference)
-            choice = inference.choose(weights, random.fold_in(seed, len(model.encoder)))
+            terms = model.score(batch.x, z, posteriors)
+            values = quantities(model, batch.objective, terms)
+            weights = _log_weights(model, inference, terms)
+            choice = inference.choose(weights, random.fold_in(batch.seed, len(model.encoder)))
             places = tf.stack([choice, tf.broadcast_to(tf.range(tf.shape(choice)[1]), tf.shape(choice))], axis=-1)
-        chosen = _score_given(model, x, [tf.gather_nd(z_l, places) for z_l in z])
-        bound = tf.reduce_mean(log_weights(model, chosen, inference), axis=0)
-        loss = model.optimizer.scale_loss(mean_loss(model, -bound, sample_weight))
-    return tape.gradient(loss, model.trainable_variables), logs
+        chosen = batch.score_given([tf.gather_nd(z_l, places) for z_l in z])
+        loss = batch.scaled(-tf.reduce_mean(_log_weights(model, inference, chosen), axis=0))
+    return tape.gradient(loss, model.trainable_variables), values
 
 
-def _of_dreams(model, x, seed):
+def _of_dreams(batch):
     """The sleep phase: -log q(z|x) of x and z drawn from the generative model, as many as there are observations."""
-    observation, z = model.descend(tf.shape(x)[0], random.fold_in(seed, 0))
-    dream = tf.cast(observation.sample(seed=random.fold_in(seed, 1)), x.dtype)
+    model, seed = batch.model, random.fold_in(batch.seed, len(batch.model.encoder))
+    observation, z = model.descend(tf.shape(batch.x)[0], random.fold_in(seed, 0))
+    dream = tf.cast(observation.sample(seed=random.fold_in(seed, 1)), batch.x.dtype)
     z = [tf.stop_gradient(z_l) for z_l in z]
     with tf.GradientTape() as tape:
         log_q = [q.log_prob(z_l) for q, z_l in zip(model.posteriors(dream, z), z, strict=True)]
-        loss = model.optimizer.scale_loss(mean_loss(model, -tf.add_n(log_q)))
+        loss = batch.scale(mean_loss(model, -tf.add_n(log_q)))
     return tape.gradient(loss, model.trainable_variables)
-
-
-def _infer(model, x, seed, reparameterized=True):
-    """Samples z ~ q(z|x) for the objective; see `Hierarchy.infer`."""
-    posteriors, z = model.infer(model.posterior(x), model.objective.num_particles, seed)
-    for layer, q in zip(model.encoder, posteriors, strict=True):
-        if reparameterized and q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
-            raise ValueError(
-                f"Expected {layer.name} to give a reparameterised distribution, of which {model.objective!r} "
-                "differentiates the samples; objectives.ReweightedWakeSleep(num_samples) does not. "
-                f"Received: {type(q).__name__} with {q.reparameterization_type}"
-            )
-    return posteriors, z
-
-
-def _score_given(model, x, z, hold=False):
-    """Scores z that have been cut off from the posteriors that drew them, whose densities are asked for anew."""
-    try:
-        return model.score(x, z, model.posteriors(x, z, hold))
-    except NotImplementedError as error:
-        raise ValueError(
-            f"Expected posteriors that give the density of any z, which {model.objective!r} asks for. "
-            f"Received: one that does not, such as a flow without an inverse: {error}"
-        ) from error
-
-
-def _inference_loss(model, inference, terms, sample_weight):
-    """Computes the scaled loss of the inference network where it is not that of the bound."""
-    weights = log_weights(model, terms, inference)
-    if inference.score_weights:
-        # With z held fixed the gradient of this for the inference network is that of log q alone.
-        value = -tf.reduce_sum(tf.stop_gradient(inference.score_weights(weights)) * terms.kl, axis=0)
-    else:
-        value = -inference.bound(weights)
-    return model.optimizer.scale_loss(mean_loss(model, value, sample_weight))
 
 
 def _for_inference(model, gradients, others, share=1.0):

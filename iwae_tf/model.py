@@ -10,7 +10,6 @@ from iwae_tf import gradients, intake, likelihood, random, training
 from iwae_tf.data import batches
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.base import StochasticLayer, emit
-from iwae_tf.log_weights import effective_sample_size
 from iwae_tf.objectives import ImportanceWeighted, Objective
 from iwae_tf.objectives.base import check_count
 
@@ -128,10 +127,10 @@ class IWAE(Hierarchy):
             part.free_bits for part in (objective, objective.inference) if part
         )
         shares = [data] if whole else training.shares(data, objective.num_particles)
-        parts, logs = zip(*map(self._gradients, shares), strict=True)
+        parts = list(map(self._gradients, shares))
         means = [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
         self.optimizer.apply(means, self.trainable_variables)
-        return logs[-1]
+        return self.get_metrics_result()
 
     def test_step(self, data):
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -140,28 +139,22 @@ class IWAE(Hierarchy):
         terms = self.terms(
             x, self.posterior(x), objective.num_particles, random.fold_in(seed, 1), objective.analytic_kl
         )
-        return self._loss(terms, sample_weight)[1]
+        self._track(gradients.quantities(self, objective, terms), sample_weight)
+        return self.get_metrics_result()
 
     def _gradients(self, data):
-        """Returns the gradients of the loss for the trainable variables, and the logs."""
+        """Returns the gradients of the loss for the trainable variables, and updates the metrics."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seed = self.next_seed()
-        return gradients.compute(self, self.preprocess(x, seed), random.fold_in(seed, 1), sample_weight)
+        x = self.preprocess(x, seed)
+        seed = random.fold_in(seed, 1)
+        computed, values = gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
+        self._track(values, sample_weight)
+        return computed
 
-    def _loss(self, terms, sample_weight):
-        """Returns the loss, a scalar, and the logs, for which the metrics have been updated."""
-        log_weights = gradients.log_weights(self, terms, self.objective)
-        values = {
-            "loss": -self.objective.bound(log_weights),
-            "elbo": tf.reduce_mean(terms.log_weights(), axis=0),
-            "reconstruction": tf.reduce_mean(terms.reconstruction, axis=0),
-            "kl": tf.reduce_mean(terms.kl, axis=0),
-            "effective_sample_size": effective_sample_size(log_weights),
-        }
+    def _track(self, values, sample_weight):
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name], sample_weight=sample_weight)
-        loss = gradients.mean_loss(self, values["loss"], sample_weight)
-        return loss, {m.name: m.result() for m in self._trackers}
 
     # ------------------------------------------------------------------------------------------ data at the door
 

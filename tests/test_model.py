@@ -123,7 +123,7 @@ def test_gradient_is_that_of_the_definition(x):
     with tf.GradientTape() as tape:
         loss = -tf.reduce_mean(tf.reduce_logsumexp(model.log_weights(x, 5, seed=seed), 0) - np.log(5.0))
     expected = tape.gradient(loss, model.trainable_variables)
-    for actual, value in zip(model._gradients(x)[0], expected, strict=True):
+    for actual, value in zip(model._gradients(x), expected, strict=True):
         np.testing.assert_allclose(actual, value, rtol=1e-3, atol=1e-5)
 
 
@@ -133,7 +133,7 @@ def test_path_gradients_equal_their_definition(x):
         model = small_model(3, objectives.ImportanceWeighted(4, gradient))
         model.compile("sgd")
         seed = tf.cast(model.seed_generator.state.value, tf.int32)
-        actual = model._gradients(x)[0]
+        actual = model._gradients(x)
         seen = model.preprocess(x, seed)
 
         def log_weights(seen=seen, seed=seed, model=model):
@@ -159,7 +159,7 @@ def test_estimators_agree_on_the_generative_gradient(x):
     for gradient in ("reparameterized", "path", "doubly_reparameterized"):
         model = small_model(2, objectives.ImportanceWeighted(5, gradient))
         model.compile("sgd")
-        named = zip(model.trainable_variables, model._gradients(x)[0], strict=True)
+        named = zip(model.trainable_variables, model._gradients(x), strict=True)
         theta = {id(v) for layer in model.decoder for v in layer.trainable_variables}
         grads.append([g.numpy() for v, g in named if id(v) in theta])
     for other in grads[1:]:
@@ -173,7 +173,7 @@ def test_doubly_reparameterized_has_the_mean_of_the_reparameterized_and_less_var
     for gradient in ("reparameterized", "doubly_reparameterized"):
         model = linear_gaussian.model(0.1, objectives.ImportanceWeighted(8, gradient))
         model.compile("sgd")
-        step = tf.function(lambda m=model: m._gradients(tf.constant(x))[0][:2])
+        step = tf.function(lambda m=model: m._gradients(tf.constant(x))[:2])
         draws[gradient] = np.array([np.concatenate([g.numpy().ravel() for g in step()]) for _ in range(400)])
     plain, doubly = draws["reparameterized"], draws["doubly_reparameterized"]
     error = np.sqrt((plain.var(0, ddof=1) + doubly.var(0, ddof=1)) / 400)
@@ -192,9 +192,9 @@ def test_partial_batch_and_sample_weight(train):
     logs = model.evaluate(train[:33], sample_weight=weights, batch_size=33, verbose=0, return_dict=True)
     assert np.isfinite(logs["loss"])
     state = model.seed_generator.state.numpy()
-    weighted = model._gradients((train[:33], None, weights))[0]
+    weighted = model._gradients((train[:33], None, weights))
     model.seed_generator.state.assign(state)
-    all_rows = model._gradients((train[:33], None, np.ones(33, np.float32)))[0]
+    all_rows = model._gradients((train[:33], None, np.ones(33, np.float32)))
     assert any(abs(a - b).numpy().max() > 1e-4 for a, b in zip(weighted, all_rows, strict=True))
     fit(small_model(), train, batch_size=32, sample_weight=np.ones(100))  # 100 = 3 x 32 + 4
 
