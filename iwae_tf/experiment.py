@@ -92,6 +92,21 @@ def build(config, splits):
     return model
 
 
+def fit(model, splits, config, watchers=(), verbose=0):
+    """Trains a model as a `Config` says, with callbacks that watch; returns the number of epochs."""
+    epochs = config.epochs
+    schedules: list[keras.callbacks.Callback] = []
+    if config.schedule == "burda":
+        stages = callbacks.BurdaSchedule(config.stages, config.learning_rate)
+        epochs, schedules = stages.epochs, [stages]
+    if config.warm_up:
+        schedules.append(callbacks.WarmUp(config.warm_up))
+    # The schedules first: the others log the learning rate and the weight of the KL that they set.
+    chain = [*schedules, *watchers]
+    model.fit(splits.train, validation_data=splits.validation, epochs=epochs, callbacks=chain, verbose=verbose)
+    return epochs
+
+
 def train(config, output, overwrite=False, verbose=1):
     """Trains, evaluates and exports a model; the folder appears under its name only when all of it is there.
 
@@ -115,20 +130,12 @@ def train(config, output, overwrite=False, verbose=1):
         model = build(config, splits)
         folder.mkdir()
         write_config(config, folder)
-        epochs = config.epochs
-        schedule: list[keras.callbacks.Callback] = []
-        if config.schedule == "burda":
-            stages = callbacks.BurdaSchedule(config.stages, config.learning_rate)
-            epochs, schedule = stages.epochs, [stages]
-        if config.warm_up:
-            schedule.append(callbacks.WarmUp(config.warm_up))
         watchers = [
-            *schedule,  # first: the others log the learning rate and the weight of the KL that they set
             keras.callbacks.CSVLogger(str(folder / "history.csv")),
             keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         ]
         start = time.perf_counter()
-        model.fit(splits.train, validation_data=splits.validation, epochs=epochs, callbacks=watchers, verbose=verbose)
+        epochs = fit(model, splits, config, watchers, verbose)
         seconds = time.perf_counter() - start
         model.save(folder / "model.keras")
         export(model, folder / "saved_model", config.test_samples)
