@@ -67,8 +67,8 @@ class StochasticLayer(keras.layers.Layer):
 
     The leading axes of the input (`[k, batch]`, say) are merged before the network and restored after it, so that
     one matrix product serves all samples. The features of the network feed one linear head for each name in
-    `parameters`; `distribution` turns the values of the heads, `[*leading, *event_shape]`, into the distribution.
-    A subclass gives these two.
+    `parameters`; `distribution` turns the values of the heads, `[*leading, *parameter_shape(name)]`, into the
+    distribution. A subclass gives these, and `parameter_shape` where it is not the event's.
 
     Built by a model, the layer knows the event of its input. Called on its own before that, the event is the last
     axis, or the last three axes of an input of rank four and more (images).
@@ -103,8 +103,12 @@ class StochasticLayer(keras.layers.Layer):
             raise ValueError(f"Expected hidden= or network=, not both. Received: hidden={hidden!r}, network={network}")
 
     def distribution(self, *args, **parameters):
-        """Returns the distribution with these parameters, each `[*leading, *event_shape]`."""
+        """Returns the distribution with these parameters, each `[*leading, *parameter_shape(name)]`."""
         raise NotImplementedError
+
+    def parameter_shape(self, parameter):
+        """Returns the shape that one head gives, of one draw."""
+        return self.event_shape
 
     def bias_initializer(self, parameter):
         """Returns the initializer for the bias of one head."""
@@ -118,7 +122,7 @@ class StochasticLayer(keras.layers.Layer):
         # A symbolic shape is [None, *event]; that of a tensor may hold sample axes too.
         symbolic = input_shape[0] is None
         self._input_event = tuple(input_shape[1:] if symbolic else input_shape[-3 if len(input_shape) > 3 else -1 :])
-        widths = [*self.hidden, *[math.prod(self.event_shape)] * len(self.parameters)]
+        widths = [*self.hidden, *(math.prod(self.parameter_shape(name)) for name in self.parameters)]
         dense = [
             keras.layers.Dense(
                 width,
@@ -151,16 +155,25 @@ class StochasticLayer(keras.layers.Layer):
                 f"Expected {self.name} to receive [..., {', '.join(map(str, self._input_event))}]. "
                 f"Received: shape {tuple(inputs.shape)}"
             )
-        features, leading = merge_leading_axes(inputs, event_ndims)
-        if self.network is not None:
-            features = self.network(features)
+        inputs, leading = merge_leading_axes(inputs, event_ndims)
+        return self.distribution(**self.read(self.features(inputs), leading))
+
+    def features(self, inputs):
+        """Computes the features that the heads read, `[n, width]`, of inputs `[n, *event]`."""
+        features = inputs if self.network is None else self.network(inputs)
         features = tf.reshape(features, [-1, math.prod(features.shape[1:])])
         for layer in self.perceptron:
             features = layer(features)
+        return features
+
+    def read(self, features, leading):
+        """Reads the parameters off features `[n, width]`; returns a dict of `[*leading, *parameter_shape(name)]`."""
         # Products may be in a low precision; densities are in that of the variables.
         heads = [tf.cast(head(features), self.dtype_policy.variable_dtype) for head in self.heads]
-        shape = [*leading, *self.event_shape]
-        return self.distribution(**{name: tf.reshape(h, shape) for name, h in zip(self.parameters, heads, strict=True)})
+        return {
+            name: tf.reshape(head, [*leading, *self.parameter_shape(name)])
+            for name, head in zip(self.parameters, heads, strict=True)
+        }
 
     def get_config(self):
         return {
