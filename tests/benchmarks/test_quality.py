@@ -1,0 +1,41 @@
+import json
+
+import keras
+import pytest
+
+from benchmarks import quality
+from iwae_tf.experiment import Config
+
+
+def row(nll, likelihoods):
+    numbers = ("standard_error", "bound", "gap", "effective_sample_size", "snr_encoder", "snr_decoder", "seconds")
+    return {"nll": nll, "active_units": 3, "log_likelihoods": likelihoods} | dict.fromkeys(numbers, 1.5)
+
+
+def test_runs_are_compared_image_by_image():
+    text = quality.table({"iwae": row(91.0, [-90.0, -92.0, -91.0]), "elbo": row(93.0, [-91.0, -95.0, -93.0])})
+    first, second = text.splitlines()[2:]
+    assert first.startswith("| iwae | 91.00 | 1.50 | +0.00 +- 0.00 |")
+    assert second.startswith("| elbo | 93.00 | 1.50 | +2.00 +- 0.58 |")  # differences 1, 3, 2
+
+
+def test_every_run_is_a_config():
+    for group in quality.GROUPS.values():
+        for options in group.values():
+            Config(**{"dataset": "mnist", "schedule": "burda"} | options)
+    assert next(iter(quality.GROUPS["objectives"])) == "iwae"
+
+
+def test_a_run_is_trained_once(tmp_path):
+    config = Config(objective="dreg", num_samples=3, latent_sizes=(4,), hidden_sizes=((8,),), epochs=1)
+    path = tmp_path / "runs" / "model.keras"
+    found = quality.measure(config, 30, path)
+    assert len(found["log_likelihoods"]) == 30 and 0 <= found["active_units"] <= 4
+    assert found["gap"] < 0 < found["snr_encoder"] and 1 <= found["effective_sample_size"] <= 3
+    # The bound with 3 samples lies between the ELBO and L_5000.
+    assert found["gap"] - found["nll"] < found["bound"] < -found["nll"]
+    weights = keras.saving.load_model(path).get_weights()
+    path.with_suffix(".json").write_text(json.dumps({"seconds": 1.0}))
+    again = quality.measure(config, 30, path)
+    assert again["seconds"] == 1.0 and again["log_likelihoods"] == pytest.approx(found["log_likelihoods"], abs=2e-3)
+    assert all((a == b).all() for a, b in zip(weights, keras.saving.load_model(path).get_weights(), strict=True))
