@@ -80,9 +80,9 @@ def chunk_size(model):
 def program(model):
     """Makes the function that scores observations under a model.
 
-    Each observation is scored on its own, in chunks of samples, with the same noise as every other. So its score
-    depends neither on those beside it nor on their number, x is encoded once, and one program serves any batch. A few
-    stand side by side in the program: XLA draws their common noise once, and works at them at the same time.
+    Each observation is scored on its own, by one and the same compiled program, in chunks of samples and with the same
+    noise as every other. So its score depends neither on those beside it nor on their number, bit for bit, x is encoded
+    once, and one program serves any batch. A few run at the same time, which keeps every core busy.
 
     Args:
       model: an `IWAE`.
@@ -93,42 +93,34 @@ def program(model):
     """
     dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
     size = chunk_size(model)
-    abreast = 8 if tf.config.list_logical_devices("GPU") else min(max(os.cpu_count() or 1, 2), 8)
+    abreast = min(max(os.cpu_count() or 1, 2), 8)
 
-    def score(rows, num_samples, seed):
-        """Scores observations side by side."""
-        posteriors = [model.posterior(row) for row in rows]
+    def score(x, num_samples, seed):
+        """Scores one observation."""
+        posterior = model.posterior(x)
         seed = random.fold_in(seed, 1)
 
         def draw(i):
             # The density itself: neither the warm-up's weight nor the objective's enters.
-            key = random.fold_in(seed, i)
-            terms = (model.terms(row, q, size, key) for row, q in zip(rows, posteriors, strict=True))
-            return tf.concat([part.log_weights() for part in terms], axis=1)
+            return model.terms(x, posterior, size, random.fold_in(seed, i)).log_weights()
 
-        return stream(draw, num_samples, abreast, size, dtype)
+        return stream(draw, num_samples, 1, size, dtype)
 
     def make(jit_compile):
         compiled = tf.function(score, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def groups(x, num_samples, seed, preprocess=True):
-            missing = -tf.shape(x)[0] % abreast
-            x = tf.concat([x, tf.repeat(x[:1], missing, axis=0)], axis=0)
-            x = tf.reshape(x, [-1, abreast, *model.event_shape])
-            spec = Estimate(*[tf.TensorSpec([abreast], dtype)] * 3)
-
-            def score_group(group):
-                rows = tf.split(group, abreast)
+        def rows(x, num_samples, seed, preprocess=True):
+            def score_row(row):
+                row = row[tf.newaxis]
                 if preprocess:  # not by XLA, which would leave out assertions on the data
-                    rows = [model.preprocess(row, seed) for row in rows]
-                return compiled(rows, num_samples, seed)
+                    row = model.preprocess(row, seed)
+                return Estimate(*(part[0] for part in compiled(row, num_samples, seed)))
 
-            # One after the other: each keeps all cores busy.
-            scores = tf.map_fn(score_group, x, parallel_iterations=1, fn_output_signature=spec)
-            return Estimate(*(tf.reshape(part, [-1])[: tf.size(part) - missing] for part in scores))
+            spec = Estimate(*[tf.TensorSpec([], dtype)] * 3)
+            return tf.map_fn(score_row, x, parallel_iterations=abreast, fn_output_signature=spec)
 
-        return groups
+        return rows
 
     return with_fallback(model, make)
 
