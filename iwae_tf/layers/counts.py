@@ -35,10 +35,8 @@ def _draw(distribution, n, seed):
         return tf.where(above, low, middle), tf.where(above, middle, high)
 
     # The draw is the least count whose distribution function is above u, which lies in (low, high].
-    low, high = tf.fill(tf.shape(u), tf.constant(-1.0, u.dtype)), tf.broadcast_to(most, tf.shape(u))
-    return tf.while_loop(lambda low, high: tf.reduce_any(high - low > 1.0), halve, (low, high), maximum_iterations=64)[
-        1
-    ]
+    bounds = tf.zeros_like(u) - 1.0, tf.zeros_like(u) + most
+    return tf.while_loop(lambda low, high: tf.reduce_any(high - low > 1.0), halve, bounds, maximum_iterations=64)[1]
 
 
 class _Poisson(tfd.Poisson):

@@ -1,5 +1,7 @@
 """The discretised logistic layer: the likelihood of 8-bit pixels."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,6 +12,9 @@ from iwae_tf import random
 from iwae_tf.layers.base import as_size
 from iwae_tf.layers.categorical import draw_classes
 from iwae_tf.layers.observation import ObservationLayer
+
+#: The log scale at the start: a standard deviation of a quarter of the range.
+START = -2.0
 
 
 class _DiscretizedLogistic(tfd.Distribution):
@@ -95,7 +100,8 @@ class DiscretizedLogistic(ObservationLayer):
     The data are numbers k / 255 for k = 0, ..., 255, which `preprocessing=layers.StochasticBinarization("none")` makes
     of uint8 images; the encoder sees the same numbers. The probability of a level is that of the bin around it; the
     first and the last take the tails. So log p(x|z) is that of discrete data: divided by the number of pixels and by
-    -log 2, it is comparable as bits per dimension. With `mean=` the loc starts at the mean. The mean of the emitted
+    -log 2, it is comparable as bits per dimension. With `mean=` the output bias starts
+    where the distribution has this mean, clipped to [.001, .999]. The mean of the emitted
     distribution, a `tfd.Independent` of event shape `event_shape`, is exact to half a level.
 
     Args:
@@ -128,9 +134,13 @@ class DiscretizedLogistic(ObservationLayer):
     def parameter_shape(self, parameter):
         return self.event_shape if self.num_components == 1 else (*self.event_shape, self.num_components)
 
+    def link(self, mean):
+        # The solution for loc of the mean that the distribution gives, at the scale that it starts with.
+        mean, scale = np.clip(mean, 0.001, 0.999), math.exp(START)
+        return scale * np.log(np.expm1(mean / scale) / -np.expm1((mean - 1.0) / scale))
+
     def bias_initializer(self, parameter):
-        # A standard deviation of a quarter of the range.
-        return keras.initializers.Constant(-2.0) if parameter == "log_scale" else super().bias_initializer(parameter)
+        return keras.initializers.Constant(START) if parameter == "log_scale" else super().bias_initializer(parameter)
 
     def distribution(self, **parameters):
         return tfd.Independent(_DiscretizedLogistic(**parameters, num_levels=self.num_levels), len(self.event_shape))
