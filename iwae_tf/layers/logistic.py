@@ -99,10 +99,9 @@ class DiscretizedLogistic(ObservationLayer):
 
     The data are numbers k / 255 for k = 0, ..., 255, which `preprocessing=layers.StochasticBinarization("none")` makes
     of uint8 images; the encoder sees the same numbers. The probability of a level is that of the bin around it; the
-    first and the last take the tails. So log p(x|z) is that of discrete data: divided by the number of pixels and by
-    -log 2, it is comparable as bits per dimension. With `mean=` the output bias starts
-    where the distribution has this mean, clipped to [.001, .999]. The mean of the emitted
-    distribution, a `tfd.Independent` of event shape `event_shape`, is exact to half a level.
+    first and the last take the tails. So log p(x|z) is that of discrete data, and in units of -log 2 per pixel gives
+    bits per dimension. With `mean=` the output bias starts where the distribution has this mean, clipped to
+    [.001, .999]. Emits a `tfd.Independent` of event shape `event_shape`, whose mean is exact to half a level.
 
     Args:
       event_shape: as in `ObservationLayer`.
