@@ -29,10 +29,11 @@ class _DiscretizedLogistic(tfd.Distribution):
 
     def __init__(self, loc, log_scale, logits=None, num_levels=256):
         parameters = dict(locals())
-        self.loc, self.log_scale, self.logits = loc, log_scale, logits
+        self.loc, self.log_scale = tf.convert_to_tensor(loc), tf.convert_to_tensor(log_scale)
+        self.logits = None if logits is None else tf.convert_to_tensor(logits)
         self.spacing = 1.0 / (num_levels - 1)
         super().__init__(
-            dtype=loc.dtype,
+            dtype=self.loc.dtype,
             reparameterization_type=tfd.NOT_REPARAMETERIZED,
             validate_args=False,
             allow_nan_stats=True,

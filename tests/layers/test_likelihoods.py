@@ -139,7 +139,7 @@ def test_draws_have_the_moments_of_the_density(case):
     probabilities = case.spacing * np.exp(distribution.distribution.log_prob(points), dtype=np.float64)
     np.testing.assert_allclose(probabilities.sum(0), 1, rtol=1e-4)
     mean = (probabilities * points).sum(0)
-    variance = (probabilities * (points - mean) ** 2).sum(0)
+    variance, fourth = ((probabilities * (points - mean) ** power).sum(0) for power in (2, 4))
     if isinstance(layer, layers.Categorical):
         np.testing.assert_array_equal(distribution.mean(), probabilities.argmax(0))
     else:
@@ -147,9 +147,8 @@ def test_draws_have_the_moments_of_the_density(case):
     n = 5000
     draws = distribution.sample(n, seed=random.as_seed(0)).numpy()
     layer.check_data(draws)
-    squares = (draws - mean) ** 2
     assert (abs(draws.mean(0) - mean) < 5 * (variance / n) ** 0.5).all()
-    assert (abs(squares.mean(0) - variance) < 5 * squares.std(0) / n**0.5).all()
+    assert (abs(((draws - mean) ** 2).mean(0) - variance) < 5 * ((fourth - variance**2) / n) ** 0.5).all()
 
 
 @each_case
@@ -183,7 +182,7 @@ def test_starts_at_the_mean(case, shape):
     mean = np.random.default_rng(0).uniform(0.05, 0.95, shape).astype(np.float32)
     layer = case.make(mean=mean)
     started = layer(tf.zeros([1, 4])).mean()[0]
-    np.testing.assert_allclose(started, np.broadcast_to(mean, EVENT), atol=0.005)
+    np.testing.assert_allclose(started, np.broadcast_to(mean, EVENT), atol=0.01)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert again.get_config() == layer.get_config()
     np.testing.assert_array_equal(again(tf.zeros([1, 4])).mean()[0], started)
