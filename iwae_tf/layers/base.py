@@ -23,6 +23,13 @@ def as_sizes(value, what="event_shape"):
     return tuple(int(n) for n in sizes)
 
 
+def as_size(value, what):
+    """Makes an integer of a positive one; a `ValueError` says what else it received."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"Expected {what} to be a positive integer. Received: {value!r}")
+    return int(value)
+
+
 def check_finite(x):
     """Raises a `TypeError` if the array is not numeric, a `ValueError` if it holds NaN or infinite values."""
     if x.dtype.kind not in "buif":
@@ -31,10 +38,19 @@ def check_finite(x):
         raise ValueError(f"Expected finite data. Received: {np.sum(~np.isfinite(x))} NaN or infinite values")
 
 
-def check_range(x, what):
-    """Raises a `ValueError` if the array leaves [0, 1]."""
-    if x.size and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(f"Expected {what} in [0, 1]. Received: values from {x.min():.6g} to {x.max():.6g}")
+def check_range(x, what, low=0, high=1):
+    """Raises a `ValueError` if the array leaves [low, high]."""
+    if x.size and not (x.min() >= low and x.max() <= high):
+        raise ValueError(
+            f"Expected {what} in [{low:g}, {high:g}]. Received: values from {x.min():.6g} to {x.max():.6g}"
+        )
+
+
+def check_whole(x, what):
+    """Raises a `ValueError` if the array holds anything but whole numbers."""
+    broken = x[x != np.rint(x)]
+    if broken.size:
+        raise ValueError(f"Expected {what} to be whole numbers. Received: others, such as {broken.flat[0]:.6g}")
 
 
 def emit(layer, inputs, event_ndims, call=None):

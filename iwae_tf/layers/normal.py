@@ -1,12 +1,15 @@
 """Diagonal Gaussian layers and the standard normal prior."""
 
+import math
+
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
-from iwae_tf.layers.base import StochasticLayer, as_sizes
+from iwae_tf.layers.base import as_sizes
+from iwae_tf.layers.observation import ObservationLayer
 
 
 class Normal(tfd.Normal):
@@ -18,18 +21,45 @@ class Normal(tfd.Normal):
         return loc + scale * random.normal(shape, seed, self.dtype)
 
 
-@keras.saving.register_keras_serializable(package="iwae_tf")
-class IndependentNormal(StochasticLayer):
-    """A Gaussian with diagonal covariance: loc and log scale are linear in the features of the network.
+#: The scale as a function of what a head, or a weight for all inputs, gives.
+SCALES = {"exp": tf.exp, "softplus": tf.nn.softplus, "shared": tf.exp}
 
-    The scale is exp of its head, as in Burda, Grosse & Salakhutdinov 2015 (arXiv:1509.00519).
-    For the arguments see `StochasticLayer`. Emits a `tfd.Independent(Normal)` of event shape `event_shape`.
+
+@keras.saving.register_keras_serializable(package="iwae_tf")
+class IndependentNormal(ObservationLayer):
+    """A Gaussian with diagonal covariance: its loc is linear in the features of the network.
+
+    By default the scale is exp of a second linear head, as in Burda, Grosse & Salakhutdinov 2015 (arXiv:1509.00519).
+    Emits a `tfd.Independent(Normal)` of event shape `event_shape`. A likelihood of continuous data with a scale of its
+    own has no upper bound: where the data lie on fewer dimensions than they have, give `min_scale`.
+
+    Args:
+      event_shape: as in `ObservationLayer`.
+      *args: the next arguments of `StochasticLayer`.
+      scale: `"exp"`, `"softplus"` of the head, or `"shared"`: one learned scale for each entry of the event, the same
+        for all inputs.
+      min_scale: what is added to the scale, so that it cannot fall below; in units of the event.
+      **kwargs: the other arguments of `ObservationLayer`.
+
+    Raises:
+      ValueError: if `scale` is none of these, or `min_scale` is negative.
     """
 
-    parameters = ("loc", "log_scale")
+    def __init__(self, event_shape, *args, scale="exp", min_scale=0.0, **kwargs):
+        super().__init__(event_shape, *args, **kwargs)
+        if scale not in SCALES:
+            raise ValueError(f"Expected scale to be one of {', '.join(SCALES)}. Received: {scale!r}")
+        if not 0 <= min_scale < math.inf:
+            raise ValueError(f"Expected min_scale to be a number of at least 0. Received: {min_scale!r}")
+        self.scale, self.min_scale = scale, float(min_scale)
+        self.parameters, self.shared = (("loc",), ("log_scale",)) if scale == "shared" else (("loc", "log_scale"), ())
 
     def distribution(self, loc, log_scale):
-        return tfd.Independent(Normal(loc, tf.exp(log_scale)), len(self.event_shape))
+        scale = SCALES[self.scale](log_scale)
+        return tfd.Independent(Normal(loc, scale + self.min_scale if self.min_scale else scale), len(self.event_shape))
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale, "min_scale": self.min_scale}
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")

@@ -1,0 +1,129 @@
+"""Layers of counts: Poisson and negative binomial."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.internal import prefer_static as ps
+
+from iwae_tf import random
+from iwae_tf.layers.base import check_whole
+from iwae_tf.layers.observation import ObservationLayer
+
+
+def _draw(distribution, n, seed):
+    """Draws n counts by bisection of the distribution function, the same whether compiled or not.
+
+    Args:
+      distribution: a `tfd.Distribution` of counts in float64, which has a mean, a variance and a distribution function.
+      n: number of draws.
+      seed: `int32[2]`.
+
+    Returns:
+      `[n, *batch]`, float64.
+    """
+    mean, variance = distribution.mean(), distribution.variance()
+    u = random.uniform(ps.concat([[n], ps.shape(mean)], axis=0), seed, tf.float64)
+    # By Bernstein's inequality fewer than one in 2^52 draws, the spacing of u, lie above.
+    most = tf.math.ceil(mean + 9.0 * tf.sqrt(variance) + 40.0 * tf.math.divide_no_nan(variance, mean))
+
+    def halve(low, high):
+        middle = tf.floor((low + high) / 2.0)
+        above = distribution.cdf(middle) > u
+        return tf.where(above, low, middle), tf.where(above, middle, high)
+
+    # The draw is the least count whose distribution function is above u, which lies in (low, high].
+    bounds = tf.zeros_like(u) - 1.0, tf.zeros_like(u) + most
+    return tf.while_loop(lambda low, high: tf.reduce_any(high - low > 1.0), halve, bounds, maximum_iterations=64)[1]
+
+
+class _Poisson(tfd.Poisson):
+    """`tfd.Poisson` over log rates whose draws are the same compiled and not."""
+
+    def _sample_n(self, n, seed=None):
+        return tf.cast(_draw(tfd.Poisson(log_rate=tf.cast(self.log_rate, tf.float64)), n, seed), self.dtype)
+
+
+class _NegativeBinomial(tfd.NegativeBinomial):
+    """`tfd.NegativeBinomial` over logits whose draws are the same compiled and not."""
+
+    def _sample_n(self, n, seed=None):
+        shape = self._batch_shape_tensor()
+        parameters = [tf.broadcast_to(tf.cast(p, tf.float64), shape) for p in (self.total_count, self.logits)]
+        return tf.cast(_draw(tfd.NegativeBinomial(*parameters), n, seed), self.dtype)
+
+
+class _Counts(ObservationLayer):
+    """Counts whose log mean is linear in the features of the network."""
+
+    support = (0, math.inf)
+
+    def link(self, mean):
+        return np.log(np.maximum(mean, 1e-3))
+
+    def check_data(self, x):
+        super().check_data(x)
+        check_whole(x, f"data for the {type(self).__name__} likelihood")
+
+
+@keras.saving.register_keras_serializable(package="iwae_tf")
+class IndependentPoisson(_Counts):
+    """Independent Poisson counts: their log rates are linear in the features of the network.
+
+    With `mean=` the output bias starts at the log of the mean, from 0.001 up. For the arguments see
+    `ObservationLayer`. Emits a `tfd.Independent(Poisson)` of event shape `event_shape`; its draws are exact for rates
+    of up to about a million.
+    """
+
+    parameters = ("log_rate",)
+
+    def distribution(self, log_rate):
+        return tfd.Independent(_Poisson(log_rate=log_rate), len(self.event_shape))
+
+
+#: Where the dispersion comes from.
+DISPERSIONS = ("shared", "exp")
+
+
+@keras.saving.register_keras_serializable(package="iwae_tf")
+class NegativeBinomial(_Counts):
+    """Independent negative binomial counts, of variance mean + dispersion mean^2: log means linear in the features.
+
+    They are Poisson counts whose rates are themselves gamma variables, with more spread than a Poisson count of the
+    same mean. With the shared dispersion the gamma functions of the density are computed once for an observation, not
+    for every sample. With `mean=` the output bias starts at the log of the mean, from 0.001 up. Emits a
+    `tfd.Independent(NegativeBinomial)` of event shape `event_shape`.
+
+    Args:
+      event_shape: as in `ObservationLayer`.
+      *args: the next arguments of `StochasticLayer`.
+      dispersion: `"shared"`, one learned dispersion for each entry of the event (Lopez et al.), or `"exp"` of a second
+        linear head (Grønbech et al.).
+      **kwargs: the other arguments of `ObservationLayer`.
+
+    Raises:
+      ValueError: if `dispersion` is neither.
+
+    References:
+      Lopez, Regier, Cole, Jordan & Yosef 2018, Deep generative modeling for single-cell transcriptomics, Nature
+      Methods 15. Grønbech et al. 2020, scVAE: variational auto-encoders for single-cell gene expression data,
+      Bioinformatics 36.
+    """
+
+    def __init__(self, event_shape, *args, dispersion="shared", **kwargs):
+        super().__init__(event_shape, *args, **kwargs)
+        if dispersion not in DISPERSIONS:
+            raise ValueError(f"Expected dispersion to be one of {', '.join(DISPERSIONS)}. Received: {dispersion!r}")
+        self.dispersion = dispersion
+        names = ("log_mean", "log_dispersion")
+        self.parameters, self.shared = (names[:1], names[1:]) if dispersion == "shared" else (names, ())
+
+    def distribution(self, log_mean, log_dispersion):
+        # A shape parameter of 1 / dispersion, mean / shape the odds.
+        counts = _NegativeBinomial(tf.exp(-log_dispersion), logits=log_mean + log_dispersion)
+        return tfd.Independent(counts, len(self.event_shape))
+
+    def get_config(self):
+        return {**super().get_config(), "dispersion": self.dispersion}

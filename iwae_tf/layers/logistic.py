@@ -1,0 +1,159 @@
+"""The discretised logistic layer: the likelihood of 8-bit pixels."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.internal import prefer_static as ps
+
+from iwae_tf import random
+from iwae_tf.layers.base import as_size
+from iwae_tf.layers.categorical import draw_classes
+from iwae_tf.layers.observation import ObservationLayer
+
+#: The log scale at the start: a standard deviation of a quarter of the range.
+START = -2.0
+
+
+class _DiscretizedLogistic(tfd.Distribution):
+    """A logistic variable, or one of a mixture, rounded to the nearest of `num_levels` equidistant numbers in [0, 1].
+
+    Args:
+      loc: `[*batch]`, or for a mixture `[*batch, num_components]`.
+      log_scale: of the same shape.
+      logits: those of the components, of the same shape; `None` for a single variable.
+      num_levels: number of values.
+    """
+
+    def __init__(self, loc, log_scale, logits=None, num_levels=256):
+        parameters = dict(locals())
+        self.loc, self.log_scale = tf.convert_to_tensor(loc), tf.convert_to_tensor(log_scale)
+        self.logits = None if logits is None else tf.convert_to_tensor(logits)
+        self.spacing = 1.0 / (num_levels - 1)
+        super().__init__(
+            dtype=self.loc.dtype,
+            reparameterization_type=tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name="DiscretizedLogistic",
+        )
+
+    def _event_shape(self):
+        return tf.TensorShape([])
+
+    def _event_shape_tensor(self):
+        return tf.constant([], tf.int32)
+
+    def _batch_shape(self):
+        return self.loc.shape if self.logits is None else self.loc.shape[:-1]
+
+    def _batch_shape_tensor(self):
+        return ps.shape(self.loc) if self.logits is None else ps.shape(self.loc)[:-1]
+
+    def _log_prob(self, value):
+        value = tf.cast(value, self.dtype)
+        if self.logits is None:
+            return self._log_prob_of_components(value)
+        joint = self.logits + self._log_prob_of_components(value[..., tf.newaxis])
+        return tf.reduce_logsumexp(joint, axis=-1) - tf.reduce_logsumexp(self.logits, axis=-1)
+
+    def _log_prob_of_components(self, x):
+        """Computes log(sigmoid(b) - sigmoid(a)), (a, b) being the bin of x in units of the scale from loc.
+
+        It is sigmoid(b) sigmoid(-a) (1 - exp(a - b)), without a difference of numbers that are almost the same in the
+        tails: three exponentials, one logarithm. The bins of 0 and 1 reach to infinity.
+        """
+        precision = tf.exp(-self.log_scale)
+        first, last = x < self.spacing / 2, x > 1.0 - self.spacing / 2
+        infinity = tf.constant(np.inf, self.dtype)
+        a = tf.where(first, -infinity, (x - self.spacing / 2 - self.loc) * precision)
+        b = tf.where(last, infinity, (x + self.spacing / 2 - self.loc) * precision)
+        inside = tf.where(first | last, tf.ones([], self.dtype), -tf.math.expm1(-self.spacing * precision))
+        product = inside / ((1.0 + tf.exp(-tf.abs(a))) * (1.0 + tf.exp(-tf.abs(b))))
+        return tf.math.log(product) - tf.nn.relu(a) - tf.nn.relu(-b)
+
+    def _sample_n(self, n, seed=None):
+        loc, scale = self.loc, tf.exp(self.log_scale)
+        if self.logits is not None:
+            classes = draw_classes(self.logits, n, random.fold_in(seed, 0))
+            chosen = tf.one_hot(classes, self.logits.shape[-1], dtype=self.dtype)
+            loc, scale = tf.reduce_sum(chosen * loc, axis=-1), tf.reduce_sum(chosen * scale, axis=-1)
+        shape = ps.concat([[n], self._batch_shape_tensor()], axis=0)
+        u = random.uniform(shape, random.fold_in(seed, 1), self.dtype)
+        x = loc + scale * (tf.math.log(u) - tf.math.log1p(-u))
+        return tf.round(tf.clip_by_value(x, 0.0, 1.0) / self.spacing) * self.spacing
+
+    def _mean(self):
+        # The integral over t in [0, 1] of P(x > t), which for rounded x is a sum over the levels: less than half a
+        # level away, and much less unless the scale is smaller than a level.
+        scale = tf.exp(self.log_scale)
+        mean = scale * (tf.nn.softplus(self.loc / scale) - tf.nn.softplus((self.loc - 1.0) / scale))
+        return mean if self.logits is None else tf.reduce_sum(tf.nn.softmax(self.logits) * mean, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="iwae_tf")
+class DiscretizedLogistic(ObservationLayer):
+    """Independent logistic variables rounded to the levels of a pixel: loc and log scale are linear in the features.
+
+    The data are numbers k / 255 for k = 0, ..., 255, which `preprocessing=layers.StochasticBinarization("none")` makes
+    of uint8 images; the encoder sees the same numbers. The probability of a level is that of the bin around it; the
+    first and the last take the tails. So log p(x|z) is that of discrete data, and in units of -log 2 per pixel gives
+    bits per dimension. With `mean=` the output bias starts where the distribution has this mean, clipped to
+    [.001, .999]. Emits a `tfd.Independent` of event shape `event_shape`, whose mean is exact to half a level.
+
+    Args:
+      event_shape: as in `ObservationLayer`.
+      *args: the next arguments of `StochasticLayer`.
+      num_components: components of a mixture for each pixel, whose logits are linear in the features too.
+      num_levels: number of levels; the data are multiples of 1 / (num_levels - 1).
+      **kwargs: the other arguments of `ObservationLayer`.
+
+    Raises:
+      ValueError: if `num_components` is no positive integer, or `num_levels` no integer of at least 2.
+
+    References:
+      Kingma et al. 2016, Improving variational inference with inverse autoregressive flow, arXiv:1606.04934.
+      Salimans, Karpathy, Chen & Kingma 2017, PixelCNN++, arXiv:1701.05517 (the mixture).
+    """
+
+    support = (0, 1)
+
+    def __init__(self, event_shape, *args, num_components=1, num_levels=256, **kwargs):
+        super().__init__(event_shape, *args, **kwargs)
+        self.num_components, self.num_levels = (
+            as_size(num_components, "num_components"),
+            as_size(num_levels, "num_levels"),
+        )
+        if self.num_levels < 2:
+            raise ValueError(f"Expected num_levels to be at least 2. Received: {num_levels!r}")
+        self.parameters = ("loc", "log_scale") if self.num_components == 1 else ("loc", "log_scale", "logits")
+
+    def parameter_shape(self, parameter):
+        return self.event_shape if self.num_components == 1 else (*self.event_shape, self.num_components)
+
+    def link(self, mean):
+        # The solution for loc of the mean that the distribution gives, at the scale that it starts with.
+        mean, scale = np.clip(mean, 0.001, 0.999), math.exp(START)
+        return scale * np.log(np.expm1(mean / scale) / -np.expm1((mean - 1.0) / scale))
+
+    def bias_initializer(self, parameter):
+        return keras.initializers.Constant(START) if parameter == "log_scale" else super().bias_initializer(parameter)
+
+    def distribution(self, **parameters):
+        return tfd.Independent(_DiscretizedLogistic(**parameters, num_levels=self.num_levels), len(self.event_shape))
+
+    def check_data(self, x):
+        super().check_data(x)
+        levels = x * np.float64(self.num_levels - 1)
+        broken = x[np.abs(levels - np.rint(levels)) > 0.01]
+        if broken.size:
+            raise ValueError(
+                f"Expected data for the DiscretizedLogistic likelihood to be multiples of 1/{self.num_levels - 1}. "
+                f"Received: others, such as {broken.flat[0]:.6g}"
+            )
+
+    def get_config(self):
+        return {**super().get_config(), "num_components": self.num_components, "num_levels": self.num_levels}
