@@ -3,6 +3,19 @@
 from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.bernoulli import IndependentBernoulli
 from iwae_tf.layers.binarization import StochasticBinarization
-from iwae_tf.layers.normal import IndependentNormal, StandardNormal
+from iwae_tf.layers.mixtures import NormalMixture
+from iwae_tf.layers.multivariate_normal import MultivariateNormalTriL
+from iwae_tf.layers.normal import IndependentNormal
+from iwae_tf.layers.priors import GaussianMixture, StandardNormal, VampPrior
 
-__all__ = ["IndependentBernoulli", "IndependentNormal", "StandardNormal", "StochasticBinarization", "StochasticLayer"]
+__all__ = [
+    "GaussianMixture",
+    "IndependentBernoulli",
+    "IndependentNormal",
+    "MultivariateNormalTriL",
+    "NormalMixture",
+    "StandardNormal",
+    "StochasticBinarization",
+    "StochasticLayer",
+    "VampPrior",
+]

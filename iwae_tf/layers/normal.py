@@ -1,4 +1,4 @@
-"""Diagonal Gaussian layers and the standard normal prior."""
+"""Diagonal Gaussian layers."""
 
 import keras
 import tensorflow as tf
@@ -6,7 +6,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
-from iwae_tf.layers.base import StochasticLayer, as_sizes
+from iwae_tf.layers.base import StochasticLayer
 
 
 class Normal(tfd.Normal):
@@ -30,28 +30,3 @@ class IndependentNormal(StochasticLayer):
 
     def distribution(self, loc, log_scale):
         return tfd.Independent(Normal(loc, tf.exp(log_scale)), len(self.event_shape))
-
-
-@keras.saving.register_keras_serializable(package="iwae_tf")
-class StandardNormal(keras.layers.Layer):
-    """The prior N(0, I): called without an input, it returns a `tfd.Distribution` with no batch axes.
-
-    Args:
-      event_shape: shape of one latent variable, an integer or a tuple of integers.
-      **kwargs: as for any `keras.layers.Layer`.
-
-    Raises:
-      ValueError: if `event_shape` holds anything but positive integers.
-    """
-
-    def __init__(self, event_shape, **kwargs):
-        super().__init__(**kwargs)
-        self.event_shape = as_sizes(event_shape)
-        self.built = True
-
-    def call(self, inputs=None):
-        loc = tf.zeros(self.event_shape, self.dtype_policy.variable_dtype)
-        return tfd.Independent(Normal(loc, tf.ones_like(loc)), len(self.event_shape))
-
-    def get_config(self):
-        return {**super().get_config(), "event_shape": self.event_shape}
