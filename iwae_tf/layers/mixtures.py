@@ -13,60 +13,54 @@ class Mixture(tfd.MixtureSameFamily):
     """`tfd.MixtureSameFamily` that draws from the chosen components alone, and the same compiled and not.
 
     Args:
-      components: `tfd.Distribution` of batch shape `[*batch, num_components]`.
-      logits: `[num_components]`, log weights of the components up to a constant.
-      select: function from numbers of components, int32 `[n, *batch]`, to a `tfd.Distribution` of that batch shape.
-      **kwargs: as for `tfd.MixtureSameFamily`.
+      *args, **kwargs: as for `tfd.MixtureSameFamily`.
+      choose: function from a number n and a seed (`int32[2]`) to the components of n samples, int32 `[n, *batch]`.
+      select: function from these to a `tfd.Distribution` of batch shape `[n, *batch]`.
     """
 
-    def __init__(self, components, logits, select, **kwargs):
-        super().__init__(tfd.Categorical(logits=logits), components, **kwargs)
-        self._select = select
+    def __init__(self, *args, choose, select, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._choose, self._select = choose, select
 
     def _sample_n(self, n, seed=None):
         chosen = self._choose(n, random.fold_in(seed, 0))
         return self._select(chosen).sample(seed=random.fold_in(seed, 1))
 
-    def _choose(self, n, seed):
-        """Draws the components of n samples."""
-        return random.categorical(self.mixture_distribution.logits, seed, n)
 
-
-class NormalMixtureProduct(Mixture):
-    """Diagonal Gaussians of equal weights, which take turns in a batch of samples.
+def equal_normals(loc, scale, event_ndims, stratified=True):
+    """Makes a mixture of diagonal Gaussians of equal weights, which take turns in a batch of samples.
 
     Sample i of n comes from component (i + r) mod C with r uniform: on its own it is a sample of the mixture, and
     together every C of them have one of each. The weights do not depend on any parameter, so that the gradient of the
     samples for the means and scales is all there is: they are reparameterised.
 
     Args:
-      loc: `[*batch, num_components, *event]`.
+      loc: `[*batch, C, *event]`.
       scale: of the same shape.
       event_ndims: number of axes of `event`.
       stratified: whether r is drawn once for all n samples, rather than for each.
+
+    Returns:
+      A `Mixture` of batch shape `batch`.
     """
+    size = loc.shape[-1 - event_ndims]
+    batch = tf.shape(loc)[: -1 - event_ndims]
 
-    def __init__(self, loc, scale, event_ndims, stratified=True):
-        self._stratified = stratified
+    def components(loc, scale):
+        return tfd.Independent(Normal(loc, scale), event_ndims)
 
-        def components(loc, scale):
-            return tfd.Independent(Normal(loc, scale), event_ndims)
-
-        def select(chosen):
-            mask = tf.one_hot(chosen, loc.shape[-1 - event_ndims], on_value=True, off_value=False)
-            mask = mask[(..., *[tf.newaxis] * event_ndims)]
-            # Not by tf.gather, whose gradient XLA turns into a loop on a CPU.
-            return components(*(tf.reduce_sum(tf.where(mask, v, 0), -1 - event_ndims) for v in (loc, scale)))
-
-        logits = tf.zeros([loc.shape[-1 - event_ndims]], loc.dtype)
-        super().__init__(components(loc, scale), logits, select, reparameterize=True)
-
-    def _choose(self, n, seed):
-        size = self.components_distribution.batch_shape[-1]
-        batch = self.batch_shape_tensor()
-        drawn = random.uniform(tf.concat([[1 if self._stratified else n], batch], 0), seed, self.dtype)
+    def choose(n, seed):
+        drawn = random.uniform(tf.concat([[1 if stratified else n], batch], 0), seed, loc.dtype)
         turns = tf.reshape(tf.range(n), tf.concat([[n], tf.ones_like(batch)], 0))
         return (turns + tf.cast(size * drawn, tf.int32)) % size
+
+    def select(chosen):
+        # Not by tf.gather, whose gradient XLA turns into a loop on a CPU.
+        mask = tf.one_hot(chosen, size, on_value=True, off_value=False)[(..., *[tf.newaxis] * event_ndims)]
+        return components(*(tf.reduce_sum(tf.where(mask, v, 0), -1 - event_ndims) for v in (loc, scale)))
+
+    weights = tfd.Categorical(logits=tf.zeros([size], loc.dtype))
+    return Mixture(weights, components(loc, scale), choose=choose, select=select, reparameterize=True)
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -115,7 +109,7 @@ class NormalMixture(StochasticLayer):
         return super().bias_initializer(parameter)
 
     def distribution(self, loc, log_scale):
-        return NormalMixtureProduct(loc, tf.exp(log_scale), len(self.event_shape), self.stratified)
+        return equal_normals(loc, tf.exp(log_scale), len(self.event_shape), self.stratified)
 
     def get_config(self):
         return {**super().get_config(), "num_components": self.num_components, "stratified": self.stratified}

@@ -58,6 +58,16 @@ class MixturePrior(keras.layers.Layer):
         """Returns the initializer of what must differ between the components: standard normal."""
         return keras.initializers.RandomNormal(stddev=1.0, seed=random.derive(self.seed, 1))
 
+    def mixture(self, components, parameters, logits=None):
+        """Returns the mixture of `components(*parameters)`, whose tensors have the components along the first axis."""
+        logits = tf.zeros([self.num_components], parameters[0].dtype) if logits is None else logits
+        return Mixture(
+            tfd.Categorical(logits=logits),
+            components(*parameters),
+            choose=lambda n, seed: random.categorical(logits, seed, n),
+            select=lambda chosen: components(*(tf.gather(parameter, chosen) for parameter in parameters)),
+        )
+
     def responsibilities(self, z):
         """Computes the probability of each component given z: `[..., *event_shape]` -> `[..., num_components]`."""
         return self().posterior_marginal(z).probs_parameter()
@@ -100,15 +110,11 @@ class GaussianMixture(MixturePrior):
             self.logits = self.add_weight(shape=shape[:1], initializer="zeros", name="logits")
 
     def call(self, inputs=None):
-        loc, scale = tf.convert_to_tensor(self.loc), tf.exp(self.log_scale)
-        logits = tf.convert_to_tensor(self.logits) if self.learned_weights else tf.zeros(loc.shape[:1], loc.dtype)
-
         def components(loc, scale):
             return tfd.Independent(Normal(loc, scale), len(self.event_shape))
 
-        return Mixture(
-            components(loc, scale), logits, lambda chosen: components(tf.gather(loc, chosen), tf.gather(scale, chosen))
-        )
+        logits = tf.convert_to_tensor(self.logits) if self.learned_weights else None
+        return self.mixture(components, [tf.convert_to_tensor(self.loc), tf.exp(self.log_scale)], logits)
 
     def get_config(self):
         return {**super().get_config(), "event_shape": self.event_shape, "learned_weights": self.learned_weights}
@@ -196,9 +202,7 @@ class VampPrior(MixturePrior):
         return tf.sigmoid(inputs) if self.activation == "sigmoid" else inputs
 
     def call(self, inputs=None):
-        u = self.pseudo_inputs
-        logits = tf.zeros(u.shape[:1], u.dtype)
-        return Mixture(self._posterior(u), logits, lambda chosen: self._posterior(tf.gather(u, chosen)))
+        return self.mixture(self._posterior, [self.pseudo_inputs])
 
     def get_config(self):
         initial = self.initial_inputs

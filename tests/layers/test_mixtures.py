@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import iwae_tf
 from iwae_tf import layers, objectives, random
-from iwae_tf.layers.mixtures import NormalMixtureProduct
+from iwae_tf.layers.mixtures import equal_normals
 
 from ..test_gradients import assert_same_mean
 from .test_layers import inputs
@@ -24,13 +24,13 @@ def reference(z, loc, scale):
 
 def mixture(*batch, size=3, stratified=True, apart=1.0):
     loc, scale = apart * inputs(*batch, size, 2), tf.exp(inputs(*batch, size, 2, seed=1))
-    return NormalMixtureProduct(loc, scale, 1, stratified), loc, scale
+    return equal_normals(loc, scale, 1, stratified), loc, scale
 
 
 def far_apart(batch, size=4, stratified=True):
     """Components at 0, 100, 200, ..., so that z tells the component."""
     loc = tf.tile(100.0 * tf.reshape(tf.range(size, dtype=tf.float32), [1, size, 1]), [batch, 1, 1])
-    return NormalMixtureProduct(loc, tf.ones_like(loc), 1, stratified)
+    return equal_normals(loc, tf.ones_like(loc), 1, stratified)
 
 
 def components(q, n, seed=0):
@@ -97,7 +97,7 @@ def test_samples_are_reparameterized():
     loc, scale = inputs(4, 3, 2), tf.exp(inputs(4, 3, 2, seed=1))
     with tf.GradientTape() as tape:
         tape.watch([loc, scale])
-        z = NormalMixtureProduct(loc, scale, 1).sample(3, seed=random.as_seed(0))
+        z = equal_normals(loc, scale, 1).sample(3, seed=random.as_seed(0))
         total = tf.reduce_sum(tf.reduce_mean(z, 0))
     by_loc, by_scale = tape.gradient(total, [loc, scale])
     np.testing.assert_allclose(by_loc, tf.fill([4, 3, 2], 1 / 3), rtol=1e-6)
