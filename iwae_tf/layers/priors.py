@@ -171,12 +171,13 @@ class VampPrior(MixturePrior):
         """Takes the top layer of the encoder and the shape of its input; the model calls it when it is built."""
         initial = self.initial_inputs
         if initial is not None and initial.shape[1:] != event_shape:
-            raise ValueError(f"Expected initial_inputs of shape [n, *{event_shape}]. Received: shape {initial.shape}")
+            expected = ", ".join(map(str, ("n", *event_shape)))
+            raise ValueError(f"Expected initial_inputs of shape [{expected}]. Received: shape {initial.shape}")
         self._input_event = event_shape
         # In a closure, for the layer is the encoder's, and Keras would count its weights here too.
         self._posterior = lambda inputs: emit(layer, inputs, len(event_shape))
 
-    def build_from_config(self, config):
+    def get_build_config(self):
         """Leaves the building to the model, which attaches its encoder first."""
 
     def build(self, input_shape=None):

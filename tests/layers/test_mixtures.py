@@ -137,19 +137,13 @@ def test_bad_arguments():
 # --------------------------------------------------------------------------- a posterior of two modes
 
 
-@keras.saving.register_keras_serializable(package="tests")
-class Square(keras.layers.Layer):
-    def call(self, z):
-        return z**2
-
-
 SCALE = 0.3
 
 
 def folded(posterior, objective=None):
     """z ~ N(0, 1), x | z ~ N(z^2, 0.3^2): for x above 0.5 or so z may be either root."""
     model = iwae_tf.IWAE(
-        [posterior], [layers.IndependentNormal(1, network=Square())], layers.StandardNormal(1),
+        [posterior], [layers.IndependentNormal(1, network=keras.layers.Activation(tf.square))], layers.StandardNormal(1),
         objective or objectives.ImportanceWeighted(8), seed=0,
     )  # fmt: skip
     loc, log_scale = model.decoder[0].heads
@@ -205,7 +199,7 @@ def test_the_estimate_of_the_likelihood_is_unbiased(num_samples):
 
 
 @functools.cache
-def draws(objective, stratified, n=3000):
+def draws(objective, stratified, n=1500):
     """Gradients of n steps from the same weights, [n, parameters]."""
     model = folded(layers.NormalMixture(1, 2, stratified=stratified, hidden=()), objective)
     model.compile("sgd")

@@ -112,7 +112,7 @@ def test_vamp_prior_samples():
     prior, n = with_vamp_prior().prior(), 40_000
     z = tf.function(lambda seed: prior.sample(n, seed=seed), jit_compile=True)(random.as_seed(0)).numpy()
     variance = prior.variance().numpy()
-    assert (abs(z.mean(0) - prior.mean()) < 5 * (variance / n) ** 0.5).all()
+    assert (abs(z.mean(0) - prior.mean().numpy()) < 5 * (variance / n) ** 0.5).all()
     fourth = ((z - z.mean(0)) ** 4).mean(0)
     assert (abs(z.var(0) - variance) < 5 * ((fourth - variance**2) / n) ** 0.5).all()
     np.testing.assert_allclose(prior.sample(n, seed=random.as_seed(0)), z, atol=1e-4)
@@ -166,7 +166,7 @@ def test_bad_arguments(x):
 
 
 @functools.cache
-def draws(objective, kl_weight=1.0, n=1500):
+def draws(objective, kl_weight=1.0, n=1000):
     """Gradients of n steps from the same weights, [n, parameters]."""
     model = with_vamp_prior()
     model.objective = objective
@@ -188,7 +188,6 @@ def draws(objective, kl_weight=1.0, n=1500):
     ("one", "other", "kl_weight"),
     [
         (IWAE(4), IWAE(4, DOUBLY), 1.0),
-        (IWAE(4), IWAE(4, DOUBLY), 0.5),
         (RWS(4), RWS(4, DOUBLY), 1.0),
         (RWS(4), RWS(4, DOUBLY), 0.5),
         (objectives.PIWAE(2, 2), objectives.PIWAE(2, 2, DOUBLY), 1.0),
@@ -196,7 +195,7 @@ def draws(objective, kl_weight=1.0, n=1500):
     ids=repr,
 )
 def test_estimators_of_one_gradient_have_one_mean(one, other, kl_weight):
-    """Some 120 comparisons at 5 standard deviations in each of 5 cases: false alarm of all below 4e-4."""
+    """Some 120 comparisons at 5 standard deviations in each of 4 cases: false alarm of all below 3e-4."""
     assert_same_mean(draws(one, kl_weight), draws(other, kl_weight))
 
 
