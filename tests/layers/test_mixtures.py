@@ -142,10 +142,9 @@ SCALE = 0.3
 
 def folded(posterior, objective=None):
     """z ~ N(0, 1), x | z ~ N(z^2, 0.3^2): for x above 0.5 or so z may be either root."""
-    model = iwae_tf.IWAE(
-        [posterior], [layers.IndependentNormal(1, network=keras.layers.Activation(tf.square))], layers.StandardNormal(1),
-        objective or objectives.ImportanceWeighted(8), seed=0,
-    )  # fmt: skip
+    likelihood = layers.IndependentNormal(1, network=keras.layers.Activation(tf.square))
+    objective = objective or objectives.ImportanceWeighted(8)
+    model = iwae_tf.IWAE([posterior], [likelihood], layers.StandardNormal(1), objective, seed=0)
     loc, log_scale = model.decoder[0].heads
     for variable, value in zip((*loc.weights, *log_scale.weights), (1, 0, 0, np.log(SCALE)), strict=True):
         variable.assign(tf.fill(variable.shape, float(value)))

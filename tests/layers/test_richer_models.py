@@ -8,27 +8,24 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives
 
-DOUBLY = "doubly_reparameterized"
-NORMAL, STANDARD = layers.IndependentNormal, layers.StandardNormal
 
 #: The posterior of every layer, the prior, and the number of layers.
 CASES = {
-    "full covariance": (layers.MultivariateNormalTriL, STANDARD, 2),
-    "mixture posterior": (lambda n, **kwargs: layers.NormalMixture(n, 3, **kwargs), STANDARD, 2),
-    "Gaussian mixture": (NORMAL, lambda n: layers.GaussianMixture(n, 4, learned_weights=True), 1),
-    "VampPrior": (NORMAL, lambda n: layers.VampPrior(6, "sigmoid"), 1),
-    "deep VampPrior of mixtures": (
-        lambda n, **kwargs: layers.NormalMixture(n, 2, **kwargs),
+    "full covariance, Gaussian mixture": (
+        layers.MultivariateNormalTriL,
+        lambda n: layers.GaussianMixture(n, 4, learned_weights=True),
+        2,
+    ),
+    "diagonal, VampPrior": (layers.IndependentNormal, lambda n: layers.VampPrior(6, "sigmoid"), 1),
+    "mixtures, VampPrior": (
+        lambda n, **kwargs: layers.NormalMixture(n, 3, **kwargs),
         lambda n: layers.VampPrior(6),
         2,
     ),
 }
 OBJECTIVES = [
-    objectives.ELBO(),
-    objectives.ImportanceWeighted(6),
-    objectives.ImportanceWeighted(6, DOUBLY),
+    objectives.ImportanceWeighted(6, "doubly_reparameterized"),
     objectives.ImportanceWeighted(6, backward_samples=2),
-    objectives.PIWAE(2, 3, DOUBLY),
     objectives.ReweightedWakeSleep(6, sleep=0.5),
 ]
 
@@ -77,7 +74,6 @@ def test_save_and_load(fitted, x, tmp_path):
     np.testing.assert_array_equal(again.log_weights(x, 5, seed=1), model.log_weights(x, 5, seed=1))
     np.testing.assert_array_equal(again.sample(7, seed=1), model.sample(7, seed=1))
     assert again.get_config() == model.get_config()
-    again.fit(x, batch_size=20, verbose=0)
 
 
 def test_export(fitted, x, tmp_path):
@@ -118,8 +114,8 @@ def test_precisions(name, x, policy):
     keras.config.set_dtype_policy(policy)
     try:
         model = make(name)
-        model.compile(keras.optimizers.Adam(1e-3))
-        loss = model.fit(x, batch_size=10, epochs=2, verbose=0).history["loss"]
+        model.compile(keras.optimizers.Adam(1e-3), jit_compile=policy == "mixed_bfloat16")
+        loss = model.fit(x, batch_size=20, epochs=2, verbose=0).history["loss"]
     finally:
         keras.config.set_dtype_policy("float32")
     assert np.isfinite(loss).all()
