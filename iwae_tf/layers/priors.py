@@ -49,10 +49,13 @@ class MixturePrior(keras.layers.Layer):
     """
 
     def __init__(self, num_components, seed=None, **kwargs):
-        # A low-precision policy is for matrix products, not for the parameters of a density.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.num_components = as_size(num_components, "num_components")
         self.seed = seed
+
+    def add_parameter(self, name, shape, initializer):
+        """Adds weights that keep their precision: a lower one is for matrix products, not for densities."""
+        return self.add_weight(shape=shape, initializer=initializer, autocast=False, name=name)
 
     def starts_apart(self):
         """Returns the initializer of what must differ between the components: standard normal."""
@@ -104,10 +107,10 @@ class GaussianMixture(MixturePrior):
 
     def build(self, input_shape=None):
         shape = (self.num_components, *self.event_shape)
-        self.loc = self.add_weight(shape=shape, initializer=self.starts_apart(), name="loc")
-        self.log_scale = self.add_weight(shape=shape, initializer="zeros", name="log_scale")
+        self.loc = self.add_parameter("loc", shape, self.starts_apart())
+        self.log_scale = self.add_parameter("log_scale", shape, "zeros")
         if self.learned_weights:
-            self.logits = self.add_weight(shape=shape[:1], initializer="zeros", name="logits")
+            self.logits = self.add_parameter("logits", shape[:1], "zeros")
 
     def call(self, inputs=None):
         def components(loc, scale):
@@ -183,9 +186,8 @@ class VampPrior(MixturePrior):
     def build(self, input_shape=None):
         if not hasattr(self, "_posterior"):
             raise ValueError("Expected a VampPrior to be the prior of a model. Received: a call outside one")
-        self._raw_inputs = self.add_weight(
-            shape=(self.num_components, *self._input_event), initializer=self._initializer(), name="pseudo_inputs"
-        )
+        shape = (self.num_components, *self._input_event)
+        self._raw_inputs = self.add_parameter("pseudo_inputs", shape, self._initializer())
 
     def _initializer(self):
         if self.initial_inputs is None:

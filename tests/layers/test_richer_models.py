@@ -8,7 +8,6 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives
 
-
 #: The posterior of every layer, the prior, and the number of layers.
 CASES = {
     "full covariance, Gaussian mixture": (
@@ -73,7 +72,6 @@ def test_save_and_load(fitted, x, tmp_path):
     again = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(again.log_weights(x, 5, seed=1), model.log_weights(x, 5, seed=1))
     np.testing.assert_array_equal(again.sample(7, seed=1), model.sample(7, seed=1))
-    assert again.get_config() == model.get_config()
 
 
 def test_export(fitted, x, tmp_path):
