@@ -121,9 +121,10 @@ class _Batch:
         """Returns the scaled loss of the inference network where it is not that of the bound."""
         weights = _log_weights(self.model, self.inference, terms)
         if self.inference.score_weights:
-            # With z held fixed the gradient of this for the inference network is that of log q alone.
+            # With z held fixed the inference network is in log q and, where a prior is made of it, in log p(z).
             coefficients = tf.stop_gradient(self.inference.score_weights(weights))
-            return self.scaled(-tf.reduce_sum(coefficients * terms.kl, axis=0))
+            log_prior = self.model.kl_weight * self.inference.kl_weight * (terms.log_posterior - terms.kl)
+            return self.scaled(-tf.reduce_sum(coefficients * (terms.log_posterior + log_prior), axis=0))
         return self.scaled(-self.inference.bound(weights))
 
     def scaled(self, values):
@@ -152,10 +153,9 @@ def _along_paths(batch):
         terms = batch.score_given(z, hold=True)
         loss, values = batch.loss(terms)
         followed = loss if inference is batch.objective else batch.inference_loss(terms)
-    if followed is loss:
-        direct, arriving = tape.gradient(loss, [variables, z])
-    else:
-        direct, arriving = tape.gradient(loss, variables), tape.gradient(followed, z)
+    direct, arriving = tape.gradient(followed, [variables, z])
+    if followed is not loss:
+        direct = _for_inference(model, tape.gradient(loss, variables), direct)
     factors = inference.path_weights(_log_weights(model, inference, terms), model.kl_weight * inference.kl_weight)
     arriving = [g * factors[(..., *[tf.newaxis] * (g.shape.rank - 2))] for g in arriving]
     path = tape.gradient(sampled, variables, output_gradients=arriving)

@@ -17,6 +17,7 @@ class Terms(NamedTuple):
 
     reconstruction: tf.Tensor  # log p(x|z_1)
     kl_of_layers: list[tf.Tensor]  # log q(z_l|z_{l-1}) - log p(z_l|z_{l+1}), for l = 1, ..., L
+    log_posterior: tf.Tensor  # log q(z|x)
 
     @property
     def kl(self):
@@ -58,7 +59,7 @@ class Hierarchy(keras.Model):
         for i, layer in enumerate((*self.encoder, *self.decoder, self.prior)):
             if not isinstance(layer, keras.layers.Layer):
                 raise TypeError(f"Expected a Keras layer that returns a tfd.Distribution. Received: {layer!r}")
-            if isinstance(layer, StochasticLayer) and layer.seed is None:
+            if getattr(layer, "seed", 0) is None:
                 layer.seed = random.derive(seed, i)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -90,6 +91,8 @@ class Hierarchy(keras.Model):
             shapes = [tuple(input_shape[1:])]  # of x, z_1, ..., z_L
             for layer in self.encoder:
                 shapes.append(emitted(layer, shapes[-1]))
+            if hasattr(self.prior, "attach"):  # a prior that is made of the top layer of the encoder
+                self.prior.attach(self.encoder[-1], shapes[-2])
             generated = [tuple(self.prior().event_shape)]  # of z_L, ..., z_1, x
             for layer, above in zip(self.decoder, reversed(shapes[1:]), strict=True):
                 generated.append(emitted(layer, above))
@@ -141,11 +144,12 @@ class Hierarchy(keras.Model):
     def score(self, x, z, posteriors, analytic_kl=False):
         """Scores given z under p and q; `analytic_kl` takes the expectation of the top layer's part."""
         observation, *priors = self.generative(z)
-        kl = [q.log_prob(z_l) - p.log_prob(z_l) for q, p, z_l in zip(posteriors, priors, z, strict=True)]
+        log_q = [q.log_prob(z_l) for q, z_l in zip(posteriors, z, strict=True)]
+        kl = [log_q_l - p.log_prob(z_l) for log_q_l, p, z_l in zip(log_q, priors, z, strict=True)]
         reconstruction = observation.log_prob(x)
         if analytic_kl:
             kl[-1] = tf.broadcast_to(posteriors[-1].kl_divergence(priors[-1]), tf.shape(reconstruction))
-        return Terms(reconstruction, kl)
+        return Terms(reconstruction, kl, tf.add_n(log_q))
 
     def terms(self, x, posterior, num_samples, seed, analytic_kl=False):
         """Samples z ~ q(z|x) and scores it; x as the likelihood sees it, `posterior` is q(z_1|x). Returns `Terms`."""

@@ -7,17 +7,24 @@ from iwae_tf.layers.categorical import Categorical
 from iwae_tf.layers.continuous_bernoulli import ContinuousBernoulli
 from iwae_tf.layers.counts import IndependentPoisson, NegativeBinomial
 from iwae_tf.layers.logistic import DiscretizedLogistic
-from iwae_tf.layers.normal import IndependentNormal, StandardNormal
+from iwae_tf.layers.mixtures import NormalMixture
+from iwae_tf.layers.multivariate_normal import MultivariateNormalTriL
+from iwae_tf.layers.normal import IndependentNormal
+from iwae_tf.layers.priors import GaussianMixture, StandardNormal, VampPrior
 
 __all__ = [
     "Categorical",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
+    "GaussianMixture",
     "IndependentBernoulli",
     "IndependentNormal",
     "IndependentPoisson",
+    "MultivariateNormalTriL",
     "NegativeBinomial",
+    "NormalMixture",
     "StandardNormal",
     "StochasticBinarization",
     "StochasticLayer",
+    "VampPrior",
 ]

@@ -126,6 +126,10 @@ class StochasticLayer(keras.layers.Layer):
         """Returns the shape that one head gives, of one draw."""
         return self.event_shape
 
+    def kernel_initializer(self, parameter, seed):
+        """Returns the initializer for the kernel of one head."""
+        return keras.initializers.GlorotUniform(seed)
+
     def bias_initializer(self, parameter):
         """Returns the initializer for the bias of one head."""
         return "zeros"
@@ -143,7 +147,9 @@ class StochasticLayer(keras.layers.Layer):
             keras.layers.Dense(
                 width,
                 activation=self.activation if i < len(self.hidden) else None,
-                kernel_initializer=keras.initializers.GlorotUniform(random.derive(self.seed, i)),
+                kernel_initializer=keras.initializers.GlorotUniform(random.derive(self.seed, i))
+                if i < len(self.hidden)
+                else self.kernel_initializer(self.parameters[i - len(self.hidden)], random.derive(self.seed, i)),
                 bias_initializer="zeros"
                 if i < len(self.hidden)
                 else self.bias_initializer(self.parameters[i - len(self.hidden)]),

@@ -1,4 +1,4 @@
-"""Diagonal Gaussian layers and the standard normal prior."""
+"""Diagonal Gaussian layers."""
 
 import math
 
@@ -8,7 +8,6 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
-from iwae_tf.layers.base import as_sizes
 from iwae_tf.layers.observation import ObservationLayer
 
 
@@ -45,6 +44,8 @@ class IndependentNormal(ObservationLayer):
       ValueError: if `scale` is none of these, or `min_scale` is negative.
     """
 
+    parameters = ("loc", "log_scale")
+
     def __init__(self, event_shape, *args, scale="exp", min_scale=0.0, **kwargs):
         super().__init__(event_shape, *args, **kwargs)
         if scale not in SCALES:
@@ -52,7 +53,9 @@ class IndependentNormal(ObservationLayer):
         if not 0 <= min_scale < math.inf:
             raise ValueError(f"Expected min_scale to be a number of at least 0. Received: {min_scale!r}")
         self.scale, self.min_scale = scale, float(min_scale)
-        self.parameters, self.shared = (("loc",), ("log_scale",)) if scale == "shared" else (("loc", "log_scale"), ())
+        if scale == "shared":
+            self.parameters = tuple(name for name in self.parameters if name != "log_scale")
+            self.shared = ("log_scale",)
 
     def distribution(self, loc, log_scale):
         scale = SCALES[self.scale](log_scale)
@@ -60,28 +63,3 @@ class IndependentNormal(ObservationLayer):
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale, "min_scale": self.min_scale}
-
-
-@keras.saving.register_keras_serializable(package="iwae_tf")
-class StandardNormal(keras.layers.Layer):
-    """The prior N(0, I): called without an input, it returns a `tfd.Distribution` with no batch axes.
-
-    Args:
-      event_shape: shape of one latent variable, an integer or a tuple of integers.
-      **kwargs: as for any `keras.layers.Layer`.
-
-    Raises:
-      ValueError: if `event_shape` holds anything but positive integers.
-    """
-
-    def __init__(self, event_shape, **kwargs):
-        super().__init__(**kwargs)
-        self.event_shape = as_sizes(event_shape)
-        self.built = True
-
-    def call(self, inputs=None):
-        loc = tf.zeros(self.event_shape, self.dtype_policy.variable_dtype)
-        return tfd.Independent(Normal(loc, tf.ones_like(loc)), len(self.event_shape))
-
-    def get_config(self):
-        return {**super().get_config(), "event_shape": self.event_shape}
