@@ -58,7 +58,7 @@ class Hierarchy(keras.Model):
         for i, layer in enumerate((*self.encoder, *self.decoder, self.prior)):
             if not isinstance(layer, keras.layers.Layer):
                 raise TypeError(f"Expected a Keras layer that returns a tfd.Distribution. Received: {layer!r}")
-            if isinstance(layer, StochasticLayer) and layer.seed is None:
+            if getattr(layer, "seed", 0) is None:
                 layer.seed = random.derive(seed, i)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -144,7 +144,14 @@ class Hierarchy(keras.Model):
         kl = [q.log_prob(z_l) - p.log_prob(z_l) for q, p, z_l in zip(posteriors, priors, z, strict=True)]
         reconstruction = observation.log_prob(x)
         if analytic_kl:
-            kl[-1] = tf.broadcast_to(posteriors[-1].kl_divergence(priors[-1]), tf.shape(reconstruction))
+            try:
+                expected = posteriors[-1].kl_divergence(priors[-1])
+            except NotImplementedError as error:
+                raise ValueError(
+                    "Expected a posterior and a prior whose KL has a closed form, which analytic_kl=True asks for. "
+                    f"Received: {type(posteriors[-1]).__name__} and {type(priors[-1]).__name__}"
+                ) from error
+            kl[-1] = tf.broadcast_to(expected, tf.shape(reconstruction))
         return Terms(reconstruction, kl)
 
     def terms(self, x, posterior, num_samples, seed, analytic_kl=False):

@@ -23,6 +23,13 @@ def as_sizes(value, what="event_shape"):
     return tuple(int(n) for n in sizes)
 
 
+def as_size(value, what):
+    """Makes an integer of a positive one; a `ValueError` says what else it received."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"Expected {what} to be a positive integer. Received: {value!r}")
+    return int(value)
+
+
 def check_finite(x):
     """Raises a `TypeError` if the array is not numeric, a `ValueError` if it holds NaN or infinite values."""
     if x.dtype.kind not in "buif":
@@ -110,6 +117,10 @@ class StochasticLayer(keras.layers.Layer):
         """Returns the shape that one head gives, of one draw."""
         return self.event_shape
 
+    def kernel_initializer(self, parameter, seed):
+        """Returns the initializer for the kernel of one head."""
+        return keras.initializers.GlorotUniform(seed)
+
     def bias_initializer(self, parameter):
         """Returns the initializer for the bias of one head."""
         return "zeros"
@@ -127,7 +138,9 @@ class StochasticLayer(keras.layers.Layer):
             keras.layers.Dense(
                 width,
                 activation=self.activation if i < len(self.hidden) else None,
-                kernel_initializer=keras.initializers.GlorotUniform(random.derive(self.seed, i)),
+                kernel_initializer=keras.initializers.GlorotUniform(random.derive(self.seed, i))
+                if i < len(self.hidden)
+                else self.kernel_initializer(self.parameters[i - len(self.hidden)], random.derive(self.seed, i)),
                 bias_initializer="zeros"
                 if i < len(self.hidden)
                 else self.bias_initializer(self.parameters[i - len(self.hidden)]),

@@ -26,7 +26,7 @@ class IndependentNormal(StochasticLayer):
     For the arguments see `StochasticLayer`. Emits a `tfd.Independent(Normal)` of event shape `event_shape`.
     """
 
-    parameters = ("loc", "log_scale")
+    parameters: tuple[str, ...] = ("loc", "log_scale")
 
     def distribution(self, loc, log_scale):
         return tfd.Independent(Normal(loc, tf.exp(log_scale)), len(self.event_shape))
