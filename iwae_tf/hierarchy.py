@@ -148,7 +148,14 @@ class Hierarchy(keras.Model):
         kl = [log_q_l - p.log_prob(z_l) for log_q_l, p, z_l in zip(log_q, priors, z, strict=True)]
         reconstruction = observation.log_prob(x)
         if analytic_kl:
-            kl[-1] = tf.broadcast_to(posteriors[-1].kl_divergence(priors[-1]), tf.shape(reconstruction))
+            try:
+                expected = posteriors[-1].kl_divergence(priors[-1])
+            except NotImplementedError as error:
+                raise ValueError(
+                    "Expected a posterior and a prior whose KL has a closed form, which analytic_kl=True asks for. "
+                    f"Received: {type(posteriors[-1]).__name__} and {type(priors[-1]).__name__}"
+                ) from error
+            kl[-1] = tf.broadcast_to(expected, tf.shape(reconstruction))
         return Terms(reconstruction, kl, tf.add_n(log_q))
 
     def terms(self, x, posterior, num_samples, seed, analytic_kl=False):

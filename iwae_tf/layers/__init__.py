@@ -6,6 +6,7 @@ from iwae_tf.layers.binarization import StochasticBinarization
 from iwae_tf.layers.categorical import Categorical
 from iwae_tf.layers.continuous_bernoulli import ContinuousBernoulli
 from iwae_tf.layers.counts import IndependentPoisson, NegativeBinomial
+from iwae_tf.layers.flows import AutoregressiveFlow, InverseAutoregressiveFlow, PlanarFlow, RealNVP
 from iwae_tf.layers.logistic import DiscretizedLogistic
 from iwae_tf.layers.mixtures import NormalMixture
 from iwae_tf.layers.multivariate_normal import MultivariateNormalTriL
@@ -13,6 +14,7 @@ from iwae_tf.layers.normal import IndependentNormal
 from iwae_tf.layers.priors import GaussianMixture, StandardNormal, VampPrior
 
 __all__ = [
+    "AutoregressiveFlow",
     "Categorical",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
@@ -20,9 +22,12 @@ __all__ = [
     "IndependentBernoulli",
     "IndependentNormal",
     "IndependentPoisson",
+    "InverseAutoregressiveFlow",
     "MultivariateNormalTriL",
     "NegativeBinomial",
     "NormalMixture",
+    "PlanarFlow",
+    "RealNVP",
     "StandardNormal",
     "StochasticBinarization",
     "StochasticLayer",

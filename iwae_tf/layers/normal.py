@@ -44,7 +44,7 @@ class IndependentNormal(ObservationLayer):
       ValueError: if `scale` is none of these, or `min_scale` is negative.
     """
 
-    parameters = ("loc", "log_scale")
+    parameters: tuple[str, ...] = ("loc", "log_scale")
 
     def __init__(self, event_shape, *args, scale="exp", min_scale=0.0, **kwargs):
         super().__init__(event_shape, *args, **kwargs)
