@@ -13,7 +13,6 @@ import tensorflow as tf
 from iwae_tf import random, tables
 from iwae_tf.layers.base import check_finite
 
-
 from_dataframe = tables.from_dataframe
 
 
