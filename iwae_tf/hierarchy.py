@@ -171,6 +171,7 @@ class Hierarchy(keras.Model):
 
     def preprocess(self, x, seed):
         """Returns x as the likelihood sees it in a call with this seed (`int32[2]`); what is missing stays so."""
+        x = tf.convert_to_tensor(x)
         if not x.dtype.is_floating:
             return self._preprocessed(x, seed)
         missing = tf.math.is_nan(x)

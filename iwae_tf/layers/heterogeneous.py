@@ -36,7 +36,7 @@ class Codes(tfd.Categorical):
 
     def _sample_n(self, n, seed=None):
         shape = ps.concat([[n], ps.shape(self.logits)], axis=0)
-        gumbel = -tf.math.log(-tf.math.log1p(-random.uniform(shape, seed, self.dtype)))
+        gumbel = -tf.math.log(-tf.math.log(random.uniform(shape, seed, self.dtype)))  # -inf where the uniform is 0
         return tf.cast(tf.argmax(self.logits + gumbel, axis=-1), self.dtype)
 
     def _mean(self):

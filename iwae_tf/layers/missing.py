@@ -36,7 +36,9 @@ def leave_out_missing(distribution):
     """
     if isinstance(distribution, Unmerged):
         return Unmerged(leave_out_missing(distribution.distribution), distribution.leading)
-    if not isinstance(distribution, tfd.Independent) or len(distribution.distribution.event_shape):
+    # Not by class: of some distributions tfd.Independent makes an instance of another one.
+    independent = hasattr(distribution, "reinterpreted_batch_ndims")
+    if not independent or len(distribution.distribution.event_shape):
         raise TypeError(
             "Expected a likelihood of independent entries, a tfd.Independent over scalars, since incomplete=True. "
             f"Received: {type(distribution).__name__}"

@@ -53,6 +53,29 @@ def test_leading_axes_of_a_users_own_layer():
     np.testing.assert_allclose(unmerged.log_prob(X), Observed(DISTRIBUTIONS["normal"](LOGITS)).log_prob(X), rtol=1e-5)
 
 
+class Plain(tfd.Distribution):
+    """A distribution that is no composite tensor, of which `tfd.Independent` makes another class."""
+
+    def __init__(self, loc):
+        self.loc = loc
+        super().__init__(loc.dtype, tfd.NOT_REPARAMETERIZED, False, True, parameters={"loc": loc})
+
+    def _batch_shape(self):
+        return self.loc.shape
+
+    def _event_shape(self):
+        return tf.TensorShape([])
+
+    def _log_prob(self, value):
+        return -tf.abs(value - self.loc)
+
+
+def test_distributions_of_ones_own():
+    observed = leave_out_missing(tfd.Independent(Plain(LOGITS), 1))
+    expected = -np.nansum(abs(X - LOGITS.numpy()), -1)
+    np.testing.assert_allclose(observed.log_prob(X), expected, rtol=1e-5)
+
+
 def test_entries_that_depend_on_each_other():
     for distribution in (tfd.MultivariateNormalDiag(LOGITS), tfd.Independent(tfd.MultivariateNormalDiag(LOGITS), 1)):
         with pytest.raises(TypeError, match="independent entries"):
