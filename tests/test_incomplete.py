@@ -45,18 +45,21 @@ def conditional_mean(exact, row):
 
 
 def test_likelihood_is_that_of_what_is_there(model, linear_gaussian, x):
-    """Within five standard errors of the exact marginal; of nothing it is exactly 0."""
+    """Within five standard errors of the exact marginal; of nothing it is 0, whatever the samples."""
     estimate = iwae_tf.likelihood.estimate(model, x, 20_000, seed=0)
     exact = [conditional_mean(linear_gaussian, row.astype(np.float64))[1] for row in x]
     assert (abs(estimate.log_likelihood - exact) < 5 * estimate.standard_error + 1e-4).all()
     assert (estimate.standard_error.numpy() < 0.1).all()
-    assert estimate.log_likelihood[4] == 0
+    assert abs(estimate.log_likelihood[4]) < 1e-5
 
 
 def test_imputation_is_the_conditional_mean(model, linear_gaussian, x):
-    """A chunk holds 500 samples: the last of 41 is not full. The tolerance is five times the spread over seeds."""
+    """A chunk holds 500 samples: the last of 41 is not full.
+
+    Five times the spread over ten seeds, Student's t with nine degrees: a false alarm in less than 0.01.
+    """
     filled = model.impute(x, 20_100, seed=0).numpy()
-    spread = np.std([model.impute(x, 20_100, seed=s) for s in range(1, 6)], axis=0, ddof=1)
+    spread = np.std([model.impute(x, 20_100, seed=s) for s in range(1, 11)], axis=0, ddof=1)
     assert (spread[HOLES] > 0).all() and spread.max() < 0.05
     for row, found, error in zip(x, filled, spread, strict=True):
         missing = np.isnan(row)
@@ -134,7 +137,7 @@ def test_imputation_of_digits_beats_the_mean(digits):
     assert errors[0] < 0.8 * errors[1]
 
 
-def test_binarization_draws_the_others(x):
+def test_binarization_draws_the_others():
     model = small_model(incomplete=True)
     values = np.full((4, 8, 8, 1), 0.5, np.float32)
     values[0] = np.nan

@@ -197,7 +197,6 @@ def test_saved_models(tmp_path):
     model = table_model()
     model.fit(HOLES, verbose=0)
     expected = model.log_likelihood(HOLES, 50, seed=0)
-    assert abs(model.log_likelihood(HOLES[2:], 5000, seed=0)[0]) < 0.1, "nothing is there"
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(again.log_likelihood(HOLES, 50, seed=0), expected)
