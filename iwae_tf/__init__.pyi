@@ -7,6 +7,8 @@ from . import log_weights as log_weights
 from . import objectives as objectives
 from . import plots as plots
 from . import random as random
+from . import tables as tables
 from .builders import mlp as mlp
+from .builders import tabular as tabular
 from .exporting import export as export
 from .model import IWAE as IWAE

@@ -10,8 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import random
+from iwae_tf import random, tables
 from iwae_tf.layers.base import check_finite
+
+from_dataframe = tables.from_dataframe
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def batches(arrays, batch_size, seed=None, shuffle=True):
     return dataset
 
 
-def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0):
+def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0, incomplete=False):
     """Makes `Splits` of a user's own arrays.
 
     Args:
@@ -110,6 +112,7 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0):
       test: likewise.
       batch_size: observations per batch.
       seed: integer seed of the parts set aside and of the order of the training data.
+      incomplete: whether entries may be NaN, which stands for missing; the mean is of the others.
 
     Returns:
       `Splits`.
@@ -132,7 +135,7 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0):
             parts[name] = np.asarray(part)
     parts["train"] = parts["train"][np.sort(order)]
     for name, part in parts.items():
-        check_finite(part)
+        check_finite(part, missing=incomplete)
         if not len(part):
             raise ValueError(f"Expected at least one observation in {name}. Received: none")
         if part.shape[1:] != parts["train"].shape[1:]:
@@ -147,7 +150,9 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0):
         validation=batches(parts["validation"], batch_size, shuffle=False),
         test=batches(parts["test"], batch_size, shuffle=False),
         event_shape=parts["train"].shape[1:],
-        mean=(parts["train"].mean(0, dtype=np.float64) / scale).astype(np.float32),
+        mean=np.asarray(
+            (np.nanmean if incomplete else np.mean)(parts["train"], 0, dtype=np.float64) / scale, "float32"
+        ),
     )
 
 

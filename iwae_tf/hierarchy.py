@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.layers.base import StochasticLayer, emit
+from iwae_tf.layers.missing import leave_out_missing
 from iwae_tf.objectives.base import check_count
 
 
@@ -44,13 +45,14 @@ class Hierarchy(keras.Model):
     errors see `IWAE`, which trains it.
     """
 
-    def __init__(self, encoder, decoder, prior, preprocessing=None, seed=None, **kwargs):
+    def __init__(self, encoder, decoder, prior, preprocessing=None, seed=None, incomplete=False, **kwargs):
         super().__init__(**kwargs)
         self.autocast = False  # a low-precision policy is for matrix products, not for the data
         self.encoder, self.decoder = list(encoder), list(decoder)
         self.prior = prior
         self.preprocessing = preprocessing
         self.seed = seed
+        self.incomplete = incomplete
         if not self.encoder or len(self.encoder) != len(self.decoder):
             raise ValueError(
                 "Expected as many encoder as decoder layers, at least one. "
@@ -66,6 +68,11 @@ class Hierarchy(keras.Model):
     def next_seed(self, seed=None):
         """Returns `seed` as a stateless seed, or for `None` the next of the model's own."""
         return random.next_seed(self.seed_generator) if seed is None else random.as_seed(seed)
+
+    @property
+    def admits_missing(self):
+        """Whether entries of x may be NaN, which stands for missing."""
+        return self.incomplete or getattr(self.decoder[-1], "admits_missing", False)
 
     @property
     def event_shape(self):
@@ -102,10 +109,17 @@ class Hierarchy(keras.Model):
                 f"Received: {shapes} from the data and the encoder, {generated[::-1]} from the decoder and the prior"
             )
         self._event_shapes = shapes
+        if self.incomplete:  # or the error of a likelihood that cannot be would come with the data only
+            with tf.init_scope():
+                self.generative([tf.zeros([1, *shape]) for shape in shapes[1:]])
 
     def posterior(self, x):
         """Returns q(z_1|x) for x as the likelihood sees it."""
-        return emit(self.encoder[0], x, len(self.event_shape))
+        return emit(self.encoder[0], self._filled(x), len(self.event_shape))
+
+    def _filled(self, x):
+        """Returns x as the encoder sees it: of an incomplete x, 0 where there is nothing."""
+        return tf.where(tf.math.is_nan(x), tf.zeros_like(x), x) if self.incomplete else x
 
     def infer(self, posterior, num_samples, seed):
         """Samples z_1, ..., z_L ~ q(z|x), layer by layer.
@@ -133,13 +147,16 @@ class Hierarchy(keras.Model):
 
         return [
             emit(layer, inputs, len(shape), call=functools.partial(held, layer) if hold else None)
-            for layer, inputs, shape in zip(self.encoder, [x, *z], self._event_shapes, strict=False)
+            for layer, inputs, shape in zip(self.encoder, [self._filled(x), *z], self._event_shapes, strict=False)
         ]
 
     def generative(self, z):
         """Returns the distributions p(x|z_1), p(z_1|z_2), ..., p(z_L)."""
         layers = zip(reversed(self.decoder), z, self._event_shapes[1:], strict=True)
-        return [*(emit(layer, z_l, len(shape)) for layer, z_l, shape in layers), self.prior()]
+        observation, *priors = (emit(layer, z_l, len(shape)) for layer, z_l, shape in layers)
+        if self.incomplete and not getattr(self.decoder[-1], "admits_missing", False):
+            observation = leave_out_missing(observation)
+        return [observation, *priors, self.prior()]
 
     def score(self, x, z, posteriors, analytic_kl=False):
         """Scores given z under p and q; `analytic_kl` takes the expectation of the top layer's part."""
@@ -164,7 +181,19 @@ class Hierarchy(keras.Model):
         return self.score(x, z, posteriors, analytic_kl)
 
     def preprocess(self, x, seed):
-        """Returns x as the likelihood sees it in a call with this seed (`int32[2]`)."""
+        """Returns x as the likelihood sees it in a call with this seed (`int32[2]`); what is missing stays so."""
+        x = tf.convert_to_tensor(x)
+        if not x.dtype.is_floating:
+            return self._preprocessed(x, seed)
+        missing = tf.math.is_nan(x)
+        if not self.admits_missing:
+            # In a graph (an export, say) the values are first seen here. XLA leaves the assertion out.
+            tf.debugging.Assert(~tf.reduce_any(missing), ["Expected finite data. Received: NaN"])
+            return self._preprocessed(x, seed)
+        processed = self._preprocessed(tf.where(missing, tf.zeros_like(x), x), seed)
+        return tf.where(missing, tf.constant(float("nan"), processed.dtype), processed)
+
+    def _preprocessed(self, x, seed):
         if self.preprocessing is None:
             return tf.cast(x, self.dtype_policy.variable_dtype)
         if "seed" in inspect.signature(self.preprocessing.call).parameters:
@@ -203,6 +232,7 @@ class Hierarchy(keras.Model):
             "prior": serialize(self.prior),
             "preprocessing": serialize(self.preprocessing),
             "seed": self.seed,
+            "incomplete": self.incomplete,
         }
 
     def save_own_variables(self, store):

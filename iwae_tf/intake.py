@@ -38,13 +38,14 @@ def num_batches(data):
     return size if size > 0 else None
 
 
-def check(x, event_shape, layer):
+def check(x, event_shape, layer, missing=False):
     """Raises a clear error if the array cannot be a batch of observations.
 
     Args:
       x: an array.
       event_shape: the shape of one observation.
       layer: the layer that x meets first; its `check_data`, where it has one, knows the values it takes.
+      missing: whether entries may be NaN. Unless it admits them itself, the layer is then asked of the others.
 
     Raises:
       ValueError: if the shape is not `[n, *event_shape]`, n is 0, or values are out of range or not finite.
@@ -55,7 +56,10 @@ def check(x, event_shape, layer):
         raise ValueError(f"Expected data of shape [{expected}]. Received: shape {x.shape}")
     if not len(x):
         raise ValueError("Expected at least one observation. Received: none")
-    getattr(layer, "check_data", check_finite)(x)
+    if missing and x.dtype.kind == "f" and not getattr(layer, "admits_missing", False):
+        x = x[~np.isnan(x)]
+    if x.size:
+        getattr(layer, "check_data", check_finite)(x)
 
 
 def split_validation(arrays, fraction):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import gradients, intake, likelihood, random, training
+from iwae_tf import gradients, imputation, intake, likelihood, random, training
 from iwae_tf.data import batches
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.base import StochasticLayer, emit
@@ -35,6 +35,9 @@ class IWAE(Hierarchy):
       preprocessing: layer from the data as they come to x as the likelihood sees it, of the same shape, such as
         `layers.StochasticBinarization()`. It runs inside the compiled step. Default: a cast to floats.
       seed: integer seed of the initial weights, of all draws, and of the order of array data in `fit`.
+      incomplete: whether entries of x that are NaN are taken, as missing ones: log p(x|z) leaves them out, and the
+        encoder sees 0 in their place. The likelihood must be of independent entries. The bound of `ImportanceWeighted`
+        is then that of Mattei & Frellsen 2019, who call it MIWAE; `objectives.MIWAE` is Rainforth's.
       **kwargs: as for any `keras.Model`.
 
     Attributes:
@@ -43,14 +46,18 @@ class IWAE(Hierarchy):
 
     Raises:
       ValueError: if the numbers of layers differ or are 0, or the event shapes of two layers do not fit.
-      TypeError: if `objective` is not an `Objective`, or a layer not a Keras layer.
+      TypeError: if `objective` is not an `Objective`, a layer not a Keras layer, or the likelihood of incomplete data
+        not of independent entries.
 
     References:
       Burda, Grosse & Salakhutdinov 2015, Importance Weighted Autoencoders, arXiv:1509.00519.
+      Mattei & Frellsen 2019, MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets, arXiv:1812.02633.
     """
 
-    def __init__(self, encoder, decoder, prior, objective=None, preprocessing=None, seed=None, **kwargs):
-        super().__init__(encoder, decoder, prior, preprocessing, seed, **kwargs)
+    def __init__(
+        self, encoder, decoder, prior, objective=None, preprocessing=None, seed=None, incomplete=False, **kwargs
+    ):
+        super().__init__(encoder, decoder, prior, preprocessing, seed, incomplete, **kwargs)
         self.objective = ImportanceWeighted(num_samples=50) if objective is None else objective
         self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
         names = ("loss", "elbo", "reconstruction", "kl", "effective_sample_size")
@@ -93,7 +100,8 @@ class IWAE(Hierarchy):
                 raise ValueError(f"Expected no {name}: the loss is that of model.objective. Received: {kwargs[name]!r}")
         self._choose_steps = steps_per_execution == "auto"
         steps = 1 if self._choose_steps else check_count(steps_per_execution, "steps_per_execution")
-        self.__dict__.pop("likelihood_program", None)  # which goes by jit_compile too
+        for program in ("likelihood_program", "imputation_program"):  # which go by jit_compile too
+            self.__dict__.pop(program, None)
         super().compile(
             optimizer, jit_compile=jit_compile, steps_per_execution=steps, run_eagerly=run_eagerly, **kwargs
         )
@@ -216,7 +224,7 @@ class IWAE(Hierarchy):
         if x is not None:
             if not self.built:
                 self.build((None, *x.shape[1:]))
-            intake.check(x, self.event_shape, self.preprocessing or self.decoder[-1])
+            intake.check(x, self.event_shape, self.preprocessing or self.decoder[-1], self.admits_missing)
             self.data_dtype = self.data_dtype or _dtype(x)
         return x
 
@@ -232,6 +240,11 @@ class IWAE(Hierarchy):
     def likelihood_program(self):
         """The compiled function that `likelihood.estimate` runs."""
         return likelihood.program(self)
+
+    @functools.cached_property
+    def imputation_program(self):
+        """The compiled function that `imputation.impute` runs."""
+        return imputation.program(self)
 
     def call(self, inputs, training=None):
         return self._reconstruct(inputs, tf.zeros(2, tf.int32))
@@ -274,6 +287,22 @@ class IWAE(Hierarchy):
           ValueError: if the data are not such as the model takes, or `num_samples` is below 1.
         """
         return likelihood.estimate(self, x, num_samples, seed).log_likelihood
+
+    def impute(self, x, num_samples=1000, seed=None):
+        """Fills the missing entries of x with estimates of their mean given the others; see `imputation.impute`.
+
+        Args:
+          x: data `[batch, *event_shape]`, as in the training set; NaN where an entry is missing.
+          num_samples: samples per observation; memory does not grow with it.
+          seed: an integer or `int32[2]`. `None` takes the next of the model's own.
+
+        Returns:
+          `[batch, *event_shape]`, the entries of x that are there untouched.
+
+        Raises:
+          ValueError: if the data are not such as the model takes, or `num_samples` is below 1.
+        """
+        return imputation.impute(self, x, num_samples, seed)
 
     def reconstruct(self, x, seed=None):
         """Reconstructs x: means of p(x|z_1) for one z_1 ~ q(z_1|x) each, `[batch, *event_shape]`."""

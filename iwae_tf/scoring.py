@@ -100,18 +100,19 @@ def conform(x, event_shape, dtype):
     """Returns x as the model takes it, `[n, *event_shape]` of `dtype`, if nothing is lost by it.
 
     Raises:
-      ValueError: if x is empty, has another number of values per row, or values that are no numbers, not finite or
-        not of `dtype`.
+      ValueError: if x is empty, has another number of values per row, or values that are no numbers, infinite or not of
+        `dtype`. Of floats NaN passes: whether values may be missing, the model knows.
     """
     x = np.asarray(x)
     size = int(np.prod(event_shape))
     if not len(x) or x[0].size != size:
         received = f"{x[0].size} values in each row" if len(x) else "no rows"
         raise ValueError(f"Expected {size} values in each row, of shape {event_shape}. Received: {received}")
-    if x.dtype.kind not in "buif" or not np.isfinite(x).all():
+    integers = np.issubdtype(dtype, np.integer)
+    if x.dtype.kind not in "buif" or np.isinf(x).any() or (integers and np.isnan(x).any()):
         raise ValueError(f"Expected finite numbers. Received: {x.dtype} values, some of them missing or not finite")
     converted = x.astype(dtype)
-    if np.issubdtype(dtype, np.integer) and not np.array_equal(converted, x):
+    if integers and not np.array_equal(converted, x):
         raise ValueError(
             f"Expected {np.dtype(dtype)} values, as in training. Received: {x.dtype} in [{x.min()}, {x.max()}]"
         )

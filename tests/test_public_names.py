@@ -51,8 +51,10 @@ def test_public_functions_of_modules_are_documented():
         "callbacks",
         "scoring",
         "experiment",
+        "imputation",
         "intake",
         "files",
+        "tables",
     ):
         module = importlib.import_module(f"iwae_tf.{name}")
         assert module.__doc__, name

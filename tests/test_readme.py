@@ -33,6 +33,21 @@ def test_serving(trained, x, tmp_path):
     np.testing.assert_array_equal(names["scores"]["log_likelihood"], trained.log_likelihood(x, 50, seed=0))
 
 
+def test_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train, score, impute, later, incomplete = blocks("docs/tables.md")
+    names = {}
+    exec(train, names)
+    exec(score, names)
+    assert len(names["unusual"]) == 5
+    exec(impute, names)
+    complete, frame = names["complete"], names["frame"]
+    assert complete.notna().all(axis=None) and frame.isna().any(axis=None)
+    assert complete.where(frame.notna()).equals(frame)
+    exec(later.replace("log_likelihood(x)", "log_likelihood(x, 50)"), names)
+    exec(incomplete, names)
+
+
 def test_objective_of_ones_own(x):
     from .conftest import small_model
 

@@ -30,12 +30,15 @@ def as_size(value, what):
     return int(value)
 
 
-def check_finite(x):
-    """Raises a `TypeError` if the array is not numeric, a `ValueError` if it holds NaN or infinite values."""
+def check_finite(x, missing=False):
+    """Raises a `TypeError` if the array is not numeric, a `ValueError` if it holds NaN or infinite values.
+
+    With `missing` entries may be NaN.
+    """
     if x.dtype.kind not in "buif":
         raise TypeError(f"Expected numbers. Received: an array of dtype {x.dtype}")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise ValueError(f"Expected finite data. Received: {np.sum(~np.isfinite(x))} NaN or infinite values")
+    if x.dtype.kind == "f" and (wrong := np.isinf(x) if missing else ~np.isfinite(x)).any():
+        raise ValueError(f"Expected finite data. Received: {np.sum(wrong)} NaN or infinite values")
 
 
 def check_range(x, what, low=0, high=1):
@@ -93,16 +96,20 @@ class StochasticLayer(keras.layers.Layer):
       event_shape: shape of one draw, an integer or a sequence of integers.
       hidden: widths of the hidden layers of a multi-layer perceptron.
       activation: their activation.
-      network: a Keras layer or model from `[n, *event]` to features `[n, ...]`, in place of the perceptron.
+      network: a Keras layer or model from `[n, *event]` to features `[n, ...]`, which the perceptron then reads, if
+        there are hidden layers, or else the heads.
       seed: integer seed of the initial weights of the perceptron and the heads. `None` takes the model's.
       **kwargs: as for any `keras.layers.Layer`.
 
     Raises:
-      ValueError: if `event_shape` or `hidden` holds anything but positive integers, or both `hidden` and
-        `network` are given; when called, if the trailing axes of the input are not the event it was built for.
+      ValueError: if `event_shape` or `hidden` holds anything but positive integers; when called, if the trailing axes
+        of the input are not the event it was built for.
+      TypeError: if `network` is no Keras layer.
     """
 
     parameters: tuple[str, ...] = ()
+    #: Whether the density leaves out NaN, and `check_data` lets it pass.
+    admits_missing = False
 
     def __init__(self, event_shape, hidden=(), activation="tanh", network=None, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -115,8 +122,8 @@ class StochasticLayer(keras.layers.Layer):
             raise ValueError("Expected an event_shape of at least one axis. Received: ()")
         if network is not None and not isinstance(network, keras.layers.Layer):
             raise TypeError(f"Expected network= to be a Keras layer or model. Received: {type(network).__name__}")
-        if network is not None and self.hidden:
-            raise ValueError(f"Expected hidden= or network=, not both. Received: hidden={hidden!r}, network={network}")
+        if network is not None:
+            self.autocast = False  # its precision is its own affair: it may need the data as they are
 
     def distribution(self, *args, **parameters):
         """Returns the distribution with these parameters, each `[*leading, *parameter_shape(name)]`."""

@@ -1,0 +1,121 @@
+"""Columns of a table: what kind of values each holds, and the numbers that stand for them."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+class Kind(NamedTuple):
+    """What columns of one kind have in common.
+
+    Attributes:
+      values: the values they may hold, in words.
+      valid: function of an array of finite values and the column, to whether each is such a value.
+      transform: function of values that makes numbers on the whole real line, or `None`.
+    """
+
+    values: str
+    valid: Any
+    transform: Any = None
+
+
+#: The kinds of columns.
+KINDS = {
+    "real": Kind("finite numbers", lambda x, column: True, tf.identity),
+    "positive": Kind("finite numbers above 0", lambda x, column: x > 0, tf.math.log),
+    "count": Kind("integers of at least 0", lambda x, column: (x >= 0) & (x == np.floor(x)), tf.math.log1p),
+    "binary": Kind("0 or 1", lambda x, column: np.isin(x, (0, 1))),
+    "category": Kind("codes 0, 1, ...", lambda x, column: np.isin(x, range(len(column.categories)))),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+      name: its name.
+      kind: `"real"`, `"positive"`, `"count"`, `"binary"` or `"category"`.
+      loc: mean that a column is standardised by: of its values, if it is real, of the logarithms of a positive one, and
+        of log(1 + x) of a count.
+      scale: their standard deviation.
+      categories: the values that the codes 0, 1, ... stand for, at least two; of a category only.
+      dtype: name of the pandas dtype that decoding gives.
+
+    Raises:
+      ValueError: if the kind is unknown, `scale` is not positive, or the categories do not fit the kind.
+    """
+
+    name: str
+    kind: str
+    loc: float = 0.0
+    scale: float = 1.0
+    categories: tuple = ()
+    dtype: str = "float64"
+
+    def __post_init__(self):
+        object.__setattr__(self, "categories", tuple(self.categories))
+        if self.kind not in KINDS:
+            raise ValueError(f"Expected column {self.name!r} to be one of {', '.join(KINDS)}. Received: {self.kind!r}")
+        if not (math.isfinite(self.loc) and math.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(
+                f"Expected column {self.name!r} to have a finite loc and a finite, positive scale. "
+                f"Received: loc={self.loc!r}, scale={self.scale!r}"
+            )
+        if (self.kind == "category") != (len(set(self.categories)) == len(self.categories) > 1):
+            raise ValueError(
+                f"Expected two or more different categories of a category, and none of another column. "
+                f"Received: {self.kind} {self.name!r} with {self.categories!r}"
+            )
+
+    def check(self, values):
+        """Raises a `ValueError` if the array holds values, other than NaN, that are none of this column's."""
+        kind = KINDS[self.kind]
+        wrong = values[~np.isnan(values) & ~(np.isfinite(values) & kind.valid(values, self))]
+        if len(wrong):
+            raise ValueError(
+                f"Expected {kind.values} in column {self.name!r}, {self.kind}. Received: {wrong[0]:.6g} and "
+                f"{len(wrong) - 1} more"
+            )
+
+
+def as_columns(columns):
+    """Makes a tuple of `Column`s.
+
+    Args:
+      columns: a sequence of `Column`s or of dicts of their attributes; or a dict from names to kinds or to dicts of the
+        other attributes.
+
+    Raises:
+      ValueError: if there are none, or two have the same name.
+    """
+    if isinstance(columns, Mapping):
+        columns = [
+            {"name": name, **(fields if isinstance(fields, Mapping) else {"kind": fields})}
+            for name, fields in columns.items()
+        ]
+    made = tuple(column if isinstance(column, Column) else Column(**column) for column in columns)
+    if not made or len({column.name for column in made}) != len(made):
+        raise ValueError(
+            f"Expected at least one column, and no two of a name. Received: {[column.name for column in made]}"
+        )
+    return made
+
+
+def places(columns, kind):
+    """Returns the places of the columns of a kind, a list of integers."""
+    return [i for i, column in enumerate(columns) if column.kind == kind]
+
+
+def standardization(columns, dtype):
+    """Returns the loc and the scale of columns, each a tensor `[number of columns]`."""
+    return tf.constant([c.loc for c in columns], dtype), tf.constant([c.scale for c in columns], dtype)
+
+
+def configuration(columns):
+    """Returns the columns as a list of dicts, for a layer's config."""
+    return [dataclasses.asdict(column) for column in columns]
