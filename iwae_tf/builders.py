@@ -3,6 +3,7 @@
 from iwae_tf.layers import IndependentBernoulli, IndependentNormal, StandardNormal
 from iwae_tf.layers.base import as_sizes
 from iwae_tf.model import IWAE
+from iwae_tf.networks import ConvDecoder, ConvEncoder
 
 
 def mlp(event_shape, latent_sizes=(50,), hidden_sizes=((200, 200),), activation="tanh", mean=None, **kwargs):
@@ -42,5 +43,33 @@ def mlp(event_shape, latent_sizes=(50,), hidden_sizes=((200, 200),), activation=
         ],
         decoder=[*reversed(down), IndependentBernoulli(event_shape, mean=mean, hidden=hidden_sizes[0], **common)],
         prior=StandardNormal(latent_sizes[-1]),
+        **kwargs,
+    )
+
+
+def conv(event_shape, latent_size=50, filters=(16, 32), kernel_size=3, activation="relu", mean=None, **kwargs):
+    """Makes an IWAE of images with one stochastic layer and convolutional networks, one the mirror of the other.
+
+    Args:
+      event_shape: shape of one image, `(height, width, channels)`; its likelihood is Bernoulli.
+      latent_size: size of z.
+      filters: feature maps of the convolutions, from the image up; each halves height and width.
+      kernel_size: height and width of every kernel.
+      activation: that of every convolution.
+      mean: training mean of the data in [0, 1], at whose logit the output bias starts; see `IndependentBernoulli`.
+      **kwargs: `objective`, `preprocessing`, `seed` and the other arguments of `IWAE`.
+
+    Returns:
+      An `IWAE`.
+
+    Raises:
+      ValueError: if `event_shape` is not that of an image, or a size is no positive integer.
+    """
+    common = {"kernel_size": kernel_size, "activation": activation}
+    encoder, decoder = ConvEncoder(filters, **common), ConvDecoder(event_shape, filters[::-1], **common)
+    return IWAE(
+        encoder=[IndependentNormal(latent_size, network=encoder)],
+        decoder=[IndependentBernoulli(event_shape, mean=mean, network=decoder)],
+        prior=StandardNormal(latent_size),
         **kwargs,
     )
