@@ -110,12 +110,12 @@ def test_gradient_is_that_of_the_definition(gaussian_chain, objective):
 
 @pytest.mark.parametrize("objective", APART, ids=repr)
 def test_objectives_with_a_gradient_for_each_network_are_refused(objective, x):
-    with pytest.raises(ValueError, match="Expected an objective that both networks follow.*ladder"):
+    with pytest.raises(ValueError, match=r"Expected an objective that both networks follow.*ladder"):
         small_model(2, objective, ladder=True)
     model = small_model(2, ladder=True)
-    with pytest.raises(ValueError, match="Expected an objective that both networks follow.*ladder"):
+    with pytest.raises(ValueError, match=r"Expected an objective that both networks follow.*ladder"):
         model.objective = objective
-    with pytest.raises(ValueError, match="Expected an objective that both networks follow.*ladder"):
+    with pytest.raises(ValueError, match=r"Expected an objective that both networks follow.*ladder"):
         evaluation.gradient_snr(model, x, 2, [objective])
 
 

@@ -195,7 +195,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match=r"Expected images .*Received: shape \(None, 7\)"):
         networks.ConvEncoder().build((None, 7))
     for arguments in ({"width": 0}, {"width": 3, "depth": 0}, {"width": 2.5}):
-        with pytest.raises(ValueError, match="Expected (width|depth)"):
+        with pytest.raises(ValueError, match=r"Expected (width|depth)"):
             networks.ResidualMLP(**arguments)
     with pytest.raises(ValueError, match=r"\(height, width, channels\)"):
         iwae_tf.conv((64,))
