@@ -4,10 +4,12 @@ from . import evaluation as evaluation
 from . import layers as layers
 from . import likelihood as likelihood
 from . import log_weights as log_weights
+from . import networks as networks
 from . import objectives as objectives
 from . import plots as plots
 from . import random as random
 from . import tables as tables
+from .builders import conv as conv
 from .builders import mlp as mlp
 from .builders import tabular as tabular
 from .exporting import export as export

@@ -2,33 +2,71 @@
 
 import functools
 
-from iwae_tf.layers import Heterogeneous, IndependentBernoulli, IndependentNormal, StandardNormal, TableFeatures
+from iwae_tf import layers
 from iwae_tf.layers.base import as_sizes
 from iwae_tf.model import IWAE
+from iwae_tf.networks import MLP, ConvDecoder, ConvEncoder
+from iwae_tf.objectives.base import check_choice
+
+#: What the names of posteriors stand for: functions of an event shape and the keywords of `StochasticLayer`.
+POSTERIORS = {
+    "normal": layers.IndependentNormal,
+    "full": layers.MultivariateNormalTriL,
+    "mixture": functools.partial(layers.NormalMixture, num_components=5),
+    "iaf": layers.InverseAutoregressiveFlow,
+    "planar": layers.PlanarFlow,
+    "realnvp": layers.RealNVP,
+}
+#: The same of priors: functions of the event shape, and of whether the encoder reads z_L off values in [0, 1].
+PRIORS = {
+    "normal": lambda size, unit: layers.StandardNormal(size),
+    "mixture": lambda size, unit: layers.GaussianMixture(size, num_components=20),
+    "vamp": lambda size, unit: layers.VampPrior(100, activation="sigmoid" if unit else "linear"),
+    "maf": lambda size, unit: layers.AutoregressiveFlow(size),
+    "realnvp": lambda size, unit: layers.AutoregressiveFlow(size, kind="realnvp"),
+}
+#: The same of likelihoods of values in [0, 1]: functions of an event shape, of `mean` and of these keywords.
+LIKELIHOODS = {
+    "bernoulli": layers.IndependentBernoulli,
+    "continuous-bernoulli": layers.ContinuousBernoulli,
+    "normal": functools.partial(layers.IndependentNormal, scale="shared", min_scale=0.01),
+    "logistic": layers.DiscretizedLogistic,
+    "logistic-mixture": functools.partial(layers.DiscretizedLogistic, num_components=5),
+}
 
 
-def mlp(event_shape, latent_sizes=(50,), hidden_sizes=((200, 200),), activation="tanh", mean=None, **kwargs):
+def mlp(
+    event_shape, latent_sizes=(50,), hidden_sizes=((200, 200),), activation="tanh", mean=None, posterior="normal",
+    prior="normal", likelihood="bernoulli", **kwargs,
+):  # fmt: skip
     """Makes an IWAE of multi-layer perceptrons, the generative network the mirror of the inference network.
 
     The defaults are the one-layer network of Burda, Grosse & Salakhutdinov 2015 (arXiv:1509.00519); their two-layer
     network is `latent_sizes=(100, 50), hidden_sizes=((200, 200), (100, 100))`.
 
     Args:
-      event_shape: shape of one observation; its likelihood is Bernoulli.
+      event_shape: shape of one observation.
       latent_sizes: sizes of z_1, ..., z_L.
       hidden_sizes: for each of them, the widths of the hidden layers between it and what lies below it.
       activation: that of the hidden layers.
-      mean: training mean of the data in [0, 1], at whose logit the output bias starts; see `IndependentBernoulli`.
+      mean: training mean of the data in [0, 1], at which the output bias starts; see `layers.ObservationLayer`.
+      posterior: the layers of q: `"normal"`, `"full"`, `"mixture"`, `"iaf"`, `"planar"` or `"realnvp"`, or a class of
+        stochastic layer.
+      prior: that of z_L: `"normal"`, `"mixture"`, `"vamp"`, `"maf"` or `"realnvp"`, or a layer.
+      likelihood: of x: `"bernoulli"`, or of grey values in [0, 1] `"continuous-bernoulli"`, `"normal"`, `"logistic"` or
+        `"logistic-mixture"`, or a class of stochastic layer.
       **kwargs: `objective`, `preprocessing`, `seed` and the other arguments of `IWAE`.
 
     Returns:
       An `IWAE`.
 
     Raises:
-      ValueError: if the two sequences of sizes differ in length or hold anything but positive integers.
+      ValueError: if the two sequences of sizes differ in length or hold anything but positive integers, or a name is
+        none of these.
     """
-    likelihood = functools.partial(IndependentBernoulli, event_shape, mean=mean)
-    return _mirrored(likelihood, None, latent_sizes, hidden_sizes, activation, **kwargs)
+    generated = functools.partial(_chosen(LIKELIHOODS, likelihood, "likelihood"), event_shape, mean=mean)
+    parts = {"posterior": posterior, "prior": prior, "activation": activation}
+    return _mirrored(generated, None, latent_sizes, hidden_sizes, **parts, **kwargs)
 
 
 def tabular(columns, latent_sizes=(10,), hidden_sizes=((100, 100),), activation="tanh", **kwargs):
@@ -39,7 +77,7 @@ def tabular(columns, latent_sizes=(10,), hidden_sizes=((100, 100),), activation=
       latent_sizes: sizes of z_1, ..., z_L.
       hidden_sizes: for each of them, the widths of the hidden layers between it and what lies below it.
       activation: that of the hidden layers.
-      **kwargs: `objective`, `seed` and the other arguments of `IWAE`.
+      **kwargs: `posterior` and `prior` as in `mlp`; `objective`, `seed` and the other arguments of `IWAE`.
 
     Returns:
       An `IWAE`, which takes NaN as missing.
@@ -48,29 +86,79 @@ def tabular(columns, latent_sizes=(10,), hidden_sizes=((100, 100),), activation=
       ValueError: as in `mlp` and `Heterogeneous`.
     """
     columns = getattr(columns, "columns", columns)
-    likelihood = functools.partial(Heterogeneous, columns)
-    return _mirrored(likelihood, TableFeatures(columns), latent_sizes, hidden_sizes, activation, **kwargs)
+    likelihood = functools.partial(layers.Heterogeneous, columns)
+    reader = layers.TableFeatures(columns)
+    return _mirrored(likelihood, reader, latent_sizes, hidden_sizes, activation=activation, **kwargs)
 
 
-def _mirrored(likelihood, network, latent_sizes, hidden_sizes, activation, **kwargs):
-    """Makes an IWAE of perceptrons; `likelihood` makes the layer of p(x|z_1), and `network` reads x for q(z_1|x)."""
+def conv(
+    event_shape, latent_size=50, filters=(16, 32), kernel_size=3, activation="relu", mean=None, posterior="normal",
+    prior="normal", likelihood="bernoulli", **kwargs,
+):  # fmt: skip
+    """Makes an IWAE of images with one stochastic layer and convolutional networks, one the mirror of the other.
+
+    Args:
+      event_shape: shape of one image, `(height, width, channels)`.
+      latent_size: size of z.
+      filters: feature maps of the convolutions, from the image up; each halves height and width.
+      kernel_size: height and width of every kernel.
+      activation: that of every convolution.
+      mean: training mean of the data in [0, 1], at which the output bias starts.
+      posterior: as in `mlp`.
+      prior: as in `mlp`.
+      likelihood: as in `mlp`.
+      **kwargs: `objective`, `preprocessing`, `seed` and the other arguments of `IWAE`.
+
+    Returns:
+      An `IWAE`.
+
+    Raises:
+      ValueError: if `event_shape` is not that of an image, a size is no positive integer, or a name is none there is.
+    """
+    common = {"kernel_size": kernel_size, "activation": activation}
+    encoder, decoder = ConvEncoder(filters, **common), ConvDecoder(event_shape, filters[::-1], **common)
+    observation = _chosen(LIKELIHOODS, likelihood, "likelihood")(event_shape, mean=mean, network=decoder)
+    return IWAE(
+        encoder=[_chosen(POSTERIORS, posterior, "posterior")(latent_size, network=encoder)],
+        decoder=[observation],
+        prior=_prior(prior, latent_size, observation, 1),
+        **kwargs,
+    )
+
+
+def _mirrored(
+    likelihood, reader, latent_sizes, hidden_sizes, activation, posterior="normal", prior="normal", **kwargs
+):  # fmt: skip
+    """Makes an IWAE of perceptrons; `likelihood` makes the layer of p(x|z_1), and `reader` reads x for q(z_1|x)."""
     latent_sizes = as_sizes(latent_sizes, "latent_sizes")
     if len(hidden_sizes) != len(latent_sizes):
         raise ValueError(
             "Expected hidden_sizes to hold one sequence of widths for each latent size. "
             f"Received: latent_sizes={latent_sizes!r}, hidden_sizes={hidden_sizes!r}"
         )
-    up, *between = [
-        functools.partial(IndependentNormal, size, hidden=hidden, activation=activation)
-        for size, hidden in zip(latent_sizes, hidden_sizes, strict=True)
-    ]
+    up = _chosen(POSTERIORS, posterior, "posterior")
+    networks = [{"hidden": hidden, "activation": activation} for hidden in hidden_sizes]
     down = [
-        IndependentNormal(size, hidden=hidden, activation=activation)
-        for size, hidden in zip(latent_sizes[:-1], hidden_sizes[1:], strict=True)
+        layers.IndependentNormal(size, **network) for size, network in zip(latent_sizes[:-1], networks[1:], strict=True)
     ]
+    observation = likelihood(**networks[0])
+    if reader:
+        networks[0] = {"network": MLP(hidden_sizes[0], activation, reader), "activation": activation}
     return IWAE(
-        encoder=[up(network=network), *(layer() for layer in between)],
-        decoder=[*reversed(down), likelihood(hidden=hidden_sizes[0], activation=activation)],
-        prior=StandardNormal(latent_sizes[-1]),
+        encoder=[up(size, **network) for size, network in zip(latent_sizes, networks, strict=True)],
+        decoder=[*reversed(down), observation],
+        prior=_prior(prior, latent_sizes[-1], observation, len(latent_sizes)),
         **kwargs,
     )
+
+
+def _chosen(table, choice, what):
+    """Returns what a name stands for, or what is no name."""
+    return table[check_choice(choice, what, table)] if isinstance(choice, str) else choice
+
+
+def _prior(choice, size, observation, num_layers):
+    """Makes the prior of a name, or returns the layer."""
+    made = _chosen(PRIORS, choice, "prior")
+    unit = num_layers == 1 and getattr(observation, "support", None) == (0, 1)
+    return made(size, unit) if isinstance(choice, str) else made

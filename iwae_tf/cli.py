@@ -58,6 +58,14 @@ def train(
     ] = "iwae",
     k: Annotated[int, typer.Option("-k", "--num-samples", help="Importance samples per observation.")] = 50,
     warm_up: Annotated[int, typer.Option(help="Epochs over which the weight of the KL rises from 0 to 1.")] = 0,
+    network: Annotated[str, typer.Option(help="mlp, or conv for images: one stochastic layer.")] = "mlp",
+    posterior: Annotated[str, typer.Option(help="normal, full, mixture, iaf, planar or realnvp.")] = "normal",
+    prior: Annotated[str, typer.Option(help="normal, mixture, vamp, maf or realnvp.")] = "normal",
+    likelihood: Annotated[
+        str, typer.Option(help="bernoulli, continuous-bernoulli, normal, logistic or logistic-mixture.")
+    ] = "bernoulli",
+    ladder: Annotated[bool, typer.Option("--ladder", help="Inference from the top down, merged with p.")] = False,
+    skip: Annotated[bool, typer.Option("--skip", help="All layers of p see z_L.")] = False,
     latent_sizes: Annotated[
         Any, typer.Option(parser=_sizes, metavar="N,N", help="Sizes of z_1, z_2, ...: 1 to 7 of them.")
     ] = "50",

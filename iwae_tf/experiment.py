@@ -9,13 +9,13 @@ from pathlib import Path
 
 import keras
 
-from iwae_tf import callbacks, data, evaluation, objectives, plots
-from iwae_tf.builders import mlp
+from iwae_tf import builders, callbacks, data, evaluation, objectives, plots
 from iwae_tf.exporting import export
 from iwae_tf.files import written_whole
 from iwae_tf.layers import StochasticBinarization
 
 SCHEDULES = ("constant", "burda")
+NETWORKS = ("mlp", "conv")
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 
 
@@ -32,6 +32,12 @@ class Config:
     objective: str = "iwae"
     num_samples: int = 50
     warm_up: int = 0
+    network: str = "mlp"
+    posterior: str = "normal"
+    prior: str = "normal"
+    likelihood: str = "bernoulli"
+    ladder: bool = False
+    skip: bool = False
     latent_sizes: tuple[int, ...] = (50,)
     hidden_sizes: tuple[tuple[int, ...], ...] = ((200, 200),)
     schedule: str = "constant"
@@ -48,11 +54,14 @@ class Config:
         for name, known in (
             ("dataset", data.NAMES),
             ("objective", sorted(objectives.NAMES)),
+            ("network", NETWORKS),
+            ("posterior", builders.POSTERIORS),
+            ("prior", builders.PRIORS),
+            ("likelihood", builders.LIKELIHOODS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"Expected {name} to be one of {', '.join(known)}. Received: {getattr(self, name)!r}")
+            objectives.check_choice(getattr(self, name), name, known)
         for name in ("num_samples", "epochs", "stages", "batch_size", "steps_per_execution", "test_samples"):
             if name != "steps_per_execution" or self.steps_per_execution is not None:
                 objectives.check_count(getattr(self, name), name)
@@ -62,6 +71,8 @@ class Config:
             raise ValueError(f"Expected learning_rate to be a positive number. Received: {self.learning_rate}")
         if not 1 <= len(self.latent_sizes) <= 7:
             raise ValueError(f"Expected 1 to 7 latent sizes, one per stochastic layer. Received: {self.latent_sizes}")
+        if self.network == "conv" and len(self.latent_sizes) > 1:
+            raise ValueError(f"Expected one latent size with network 'conv'. Received: {self.latent_sizes}")
 
     @classmethod
     def read(cls, run):
@@ -77,15 +88,22 @@ class Config:
 
 def build(config, splits):
     """Makes and compiles the model of a `Config` for `data.Splits`."""
-    model = mlp(
-        splits.event_shape,
-        config.latent_sizes,
-        config.hidden_sizes,
-        mean=splits.mean,
-        objective=objectives.get(config.objective, config.num_samples),
-        preprocessing=StochasticBinarization(),
-        seed=config.seed,
-    )
+    options = {
+        "posterior": config.posterior,
+        "prior": config.prior,
+        "likelihood": config.likelihood,
+        "mean": splits.mean,
+        "objective": objectives.get(config.objective, config.num_samples),
+        # Grey values for the likelihoods that are not of binary data.
+        "preprocessing": StochasticBinarization("dynamic" if config.likelihood == "bernoulli" else "none"),
+        "seed": config.seed,
+        "ladder": config.ladder,
+        "skip": config.skip,
+    }
+    if config.network == "conv":
+        model = builders.conv(splits.event_shape, *config.latent_sizes, **options)
+    else:
+        model = builders.mlp(splits.event_shape, config.latent_sizes, config.hidden_sizes, **options)
     # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is a mean.
     optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-4 / config.batch_size)
     model.compile(optimizer, steps_per_execution=config.steps_per_execution or "auto")

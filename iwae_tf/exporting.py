@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.files import written_whole
-from iwae_tf.layers.base import emit
 from iwae_tf.objectives.base import check_count
 
 
@@ -22,7 +21,7 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     | `log_likelihood`, the default | `x` | `log_likelihood`, `standard_error`, `effective_sample_size` `[batch]` |
     | `log_likelihood_seeded` | `x`, `seed` int32[2], `num_samples` int32[] | the same |
     | `encode` | `x` | `mean`, `stddev` of q(z_1 given x); `mean_2`, `stddev_2`, ... from a sample |
-    | `decode` | `z` (z_1) | `mean` of p(x given z_1) |
+    | `decode` | `z` (z_1); with skip connections also `z_top` (z_L) | `mean` of p(x given z_1) |
     | `sample` | `seed` int32[2], `num_samples` int32[] | `mean` of p(x given z_1), z from the prior |
     | `reconstruct` | `x` | `mean` of p(x given z_1), z_1 from q(z_1 given x) |
 
@@ -49,7 +48,11 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     x_dtype = model.data_dtype or "float32"
     # Run once, so that what XLA refuses is exported without it.
     model.likelihood_program(tf.zeros([1, *model.event_shape], x_dtype), tf.constant(1), fixed_seed)
-    z_shapes = model.latent_shapes
+    z_shapes = {"z": model.latent_shapes[0]}
+    if model.skip and len(model.decoder) > 1:
+        z_shapes["z_top"] = model.latent_shapes[-1]
+    z_dtype = model.dtype_policy.variable_dtype
+    z_specs = [tf.TensorSpec([None, *shape], z_dtype, name=name) for name, shape in z_shapes.items()]
     x_spec = tf.TensorSpec([None, *model.event_shape], x_dtype, name="x")
     seed_spec, count_spec = tf.TensorSpec([2], tf.int32, name="seed"), tf.TensorSpec([], tf.int32, name="num_samples")
 
@@ -75,8 +78,8 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
 
         return by_row(moments, x)
 
-    def decode(z):
-        return {"mean": emit(model.decoder[-1], z, len(z_shapes[0])).mean()}
+    def decode(z, z_top=None):
+        return {"mean": model.generate(0, z, z_top).mean()}
 
     def sample(seed, num_samples):
         return {"mean": model.sample(num_samples, seed=seed)}
@@ -90,9 +93,7 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     archive.add_endpoint("log_likelihood", log_likelihood, [x_spec])
     archive.add_endpoint("log_likelihood_seeded", log_likelihood_seeded, [x_spec, seed_spec, count_spec])
     archive.add_endpoint("encode", encode, [x_spec])
-    archive.add_endpoint(
-        "decode", decode, [tf.TensorSpec([None, *z_shapes[0]], model.dtype_policy.variable_dtype, name="z")]
-    )
+    archive.add_endpoint("decode", decode, z_specs)
     archive.add_endpoint("sample", sample, [seed_spec, count_spec])
     archive.add_endpoint("reconstruct", reconstruct, [x_spec])
     with written_whole(path, overwrite) as part:

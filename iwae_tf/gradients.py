@@ -35,8 +35,9 @@ def compute(model, objective, x, seed, sample_weight=None, scale=lambda loss: lo
 
     Raises:
       ValueError: if the objective asks of a posterior what it cannot give: samples with a gradient, or the density of a
-        given z.
+        given z; or if the model has a ladder and the objective a gradient for each network.
     """
+    check(model, objective)
     inference = objective.inference or objective
     if objective.choose:
         form = _of_chosen_samples
@@ -51,6 +52,19 @@ def compute(model, objective, x, seed, sample_weight=None, scale=lambda loss: lo
     if inference.sleep:
         gradients = _for_inference(model, gradients, _of_dreams(batch), inference.sleep)
     return gradients, values
+
+
+def check(model, objective):
+    """Raises a `ValueError` if the model has a ladder, and the objective different gradients for the two networks.
+
+    The q of a ladder has parameters of p in it, which could follow one of them only. Path gradients are fine: they
+    take the parameters of q for what they are, wherever they come from.
+    """
+    if model.ladder and (objective.inference or objective.score_weights or objective.sleep):
+        raise ValueError(
+            f"Expected an objective that both networks follow, since with ladder=True they share parameters. "
+            f"Received: {objective!r}"
+        )
 
 
 def quantities(model, objective, terms):

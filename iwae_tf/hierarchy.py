@@ -1,6 +1,5 @@
 """The two networks over z_1, ..., z_L: sampling from q, scoring under p and q, and nothing of training."""
 
-import functools
 import inspect
 from typing import NamedTuple
 
@@ -8,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from iwae_tf import random
-from iwae_tf.layers.base import StochasticLayer, emit
+from iwae_tf.inference import BottomUp, draw_from, emitted_shape
+from iwae_tf.ladder import Ladder
 from iwae_tf.layers.missing import leave_out_missing
 from iwae_tf.objectives.base import check_count
 
@@ -38,21 +38,23 @@ class Terms(NamedTuple):
 
 
 class Hierarchy(keras.Model):
-    """A generative network p(z_L) ... p(x|z_1) and an inference network q(z_1|x) ... q(z_L|z_{L-1}).
+    """A generative network p(z_L) ... p(x|z_1) and an inference network, such as q(z_1|x) ... q(z_L|z_{L-1}).
 
     Sampling a chain and scoring it are kept apart, so that an estimator can stop or weight what passes between them.
     Data go through `preprocess` first; all other methods take x as the likelihood sees it. For the arguments and
     errors see `IWAE`, which trains it.
     """
 
-    def __init__(self, encoder, decoder, prior, preprocessing=None, seed=None, incomplete=False, **kwargs):
+    def __init__(
+        self, encoder, decoder, prior, preprocessing=None, seed=None, incomplete=False, skip=False, ladder=False,
+        **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         self.autocast = False  # a low-precision policy is for matrix products, not for the data
         self.encoder, self.decoder = list(encoder), list(decoder)
         self.prior = prior
         self.preprocessing = preprocessing
-        self.seed = seed
-        self.incomplete = incomplete
+        self.seed, self.incomplete, self.skip, self.ladder = seed, incomplete, skip, ladder
         if not self.encoder or len(self.encoder) != len(self.decoder):
             raise ValueError(
                 "Expected as many encoder as decoder layers, at least one. "
@@ -64,6 +66,7 @@ class Hierarchy(keras.Model):
             if getattr(layer, "seed", 0) is None:
                 layer.seed = random.derive(seed, i)
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self._inference = Ladder(self) if ladder else BottomUp(self)
 
     def next_seed(self, seed=None):
         """Returns `seed` as a stateless seed, or for `None` the next of the model's own."""
@@ -86,23 +89,16 @@ class Hierarchy(keras.Model):
 
     def build(self, input_shape):
         """Makes all weights, and checks that what each layer emits is what its neighbours expect."""
-
-        def emitted(layer, shape):
-            if not isinstance(layer, StochasticLayer):
-                return tuple(emit(layer, tf.zeros([1, *shape]), len(shape)).event_shape)
-            if not layer.built:
-                layer.build((None, *shape))
-            return layer.event_shape
-
         with tf.init_scope():
-            shapes = [tuple(input_shape[1:])]  # of x, z_1, ..., z_L
-            for layer in self.encoder:
-                shapes.append(emitted(layer, shapes[-1]))
+            shapes = [tuple(input_shape[1:]), *self._inference.build(tuple(input_shape[1:]))]  # of x, z_1, ..., z_L
             if hasattr(self.prior, "attach"):  # a prior that is made of the top layer of the encoder
                 self.prior.attach(self.encoder[-1], shapes[-2])
             generated = [tuple(self.prior().event_shape)]  # of z_L, ..., z_1, x
+            if self.skip and any(len(shape) != 1 for shape in shapes[1:]):
+                raise ValueError(f"Expected latent variables of one axis with skip=True. Received: {shapes[1:]}")
             for layer, above in zip(self.decoder, reversed(shapes[1:]), strict=True):
-                generated.append(emitted(layer, above))
+                skipped = shapes[-1] if self.skip and len(generated) > 1 else ()
+                generated.append(emitted_shape(layer, (sum(above + skipped),) if skipped else above))
         if shapes != generated[::-1]:
             raise ValueError(
                 "Expected data, encoder, decoder and prior to agree on the event shapes of x, z_1, ..., z_L. "
@@ -113,47 +109,56 @@ class Hierarchy(keras.Model):
             with tf.init_scope():
                 self.generative([tf.zeros([1, *shape]) for shape in shapes[1:]])
 
-    def posterior(self, x):
-        """Returns q(z_1|x) for x as the likelihood sees it."""
-        return emit(self.encoder[0], self._filled(x), len(self.event_shape))
+    def posterior(self, x, hold=False):
+        """Returns what of q(z|x) depends on x alone, for x as the likelihood sees it.
 
-    def _filled(self, x):
-        """Returns x as the encoder sees it: of an incomplete x, 0 where there is nothing."""
-        return tf.where(tf.math.is_nan(x), tf.zeros_like(x), x) if self.incomplete else x
+        That is q(z_1|x), or for a ladder the list of Gaussians that it merges on its way down. Of an incomplete x the
+        encoder sees 0 where there is nothing.
+        """
+        if self.incomplete:
+            x = tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
+        return self._inference.posterior(x, hold)
 
     def infer(self, posterior, num_samples, seed):
         """Samples z_1, ..., z_L ~ q(z|x), layer by layer.
 
         Args:
-          posterior: q(z_1|x), taken rather than made so that any number of draws share one encoding of x.
+          posterior: what `posterior` returns, taken so that any number of draws share one encoding of x.
           num_samples: samples per observation, or `()` for one without a sample axis.
           seed: `int32[2]`.
 
         Returns:
-          The distributions q(z_1|x), ..., q(z_L|z_{L-1}) and the list of z, each `[num_samples, batch, *event]`.
+          The distributions of z_1, ..., z_L given what they depend on, and the list of z, each
+          `[num_samples, batch, *event]`.
         """
-        posteriors, z = [posterior], [posterior.sample(num_samples, seed=random.fold_in(seed, 0))]
-        for i, layer in enumerate(self.encoder[1:], start=1):
-            posteriors.append(emit(layer, z[-1], len(self._event_shapes[i])))
-            z.append(posteriors[-1].sample(seed=random.fold_in(seed, i)))
+        posteriors, z = [None] * len(self.encoder), [None] * len(self.encoder)
+        for i in self._inference.order:
+            posteriors[i] = self._inference.conditional(i, posterior, z)
+            z[i] = posteriors[i].sample(num_samples, seed=random.fold_in(seed, i))
+            num_samples = ()  # which the first draw has brought in
         return posteriors, z
 
     def posteriors(self, x, z, hold=False):
-        """Returns the distributions of `infer` given z; with `hold` no gradient reaches their layers' own weights."""
+        """Returns the distributions of `infer` given z; with `hold` no gradient reaches their own weights."""
+        posterior = self.posterior(x, hold)
+        return [self._inference.conditional(i, posterior, z, hold) for i in range(len(z))]
 
-        def held(layer, inputs):
-            weights = [[tf.stop_gradient(v) for v in layer.trainable_variables], layer.non_trainable_variables]
-            return layer.stateless_call(*weights, inputs)[0]
+    def generate(self, level, above, top, hold=False):
+        """Returns one distribution of the generative network.
 
-        return [
-            emit(layer, inputs, len(shape), call=functools.partial(held, layer) if hold else None)
-            for layer, inputs, shape in zip(self.encoder, [self._filled(x), *z], self._event_shapes, strict=False)
-        ]
+        Args:
+          level: l for p(z_l|z_{l+1}), 0 for p(x|z_1).
+          above: z_{l+1}, `[..., *event]`.
+          top: z_L, which with skip connections all layers see but the top one.
+          hold: whether the layer's own weights get no gradient.
+        """
+        if self.skip and level < len(self.decoder) - 1:
+            above = tf.concat([above, top], axis=-1)
+        return draw_from(self.decoder[-1 - level], above, len(self.latent_shapes[level]), hold)
 
     def generative(self, z):
         """Returns the distributions p(x|z_1), p(z_1|z_2), ..., p(z_L)."""
-        layers = zip(reversed(self.decoder), z, self._event_shapes[1:], strict=True)
-        observation, *priors = (emit(layer, z_l, len(shape)) for layer, z_l, shape in layers)
+        observation, *priors = (self.generate(level, above, z[-1]) for level, above in enumerate(z))
         if self.incomplete and not getattr(self.decoder[-1], "admits_missing", False):
             observation = leave_out_missing(observation)
         return [observation, *priors, self.prior()]
@@ -176,7 +181,7 @@ class Hierarchy(keras.Model):
         return Terms(reconstruction, kl, tf.add_n(log_q))
 
     def terms(self, x, posterior, num_samples, seed, analytic_kl=False):
-        """Samples z ~ q(z|x) and scores it; x as the likelihood sees it, `posterior` is q(z_1|x). Returns `Terms`."""
+        """Samples z ~ q(z|x) and scores it; x as the likelihood sees it. Returns `Terms`."""
         posteriors, z = self.infer(posterior, num_samples, seed)
         return self.score(x, z, posteriors, analytic_kl)
 
@@ -211,11 +216,10 @@ class Hierarchy(keras.Model):
           The distribution p(x|z_1) and the list of z_1, ..., z_L, each `[n, *event]`.
         """
         z = [self.prior().sample(n, seed=random.fold_in(seed, 0))]
-        for i, (layer, shape) in enumerate(zip(self.decoder, self._event_shapes[:0:-1], strict=True), start=1):
-            p = emit(layer, z[0], len(shape))
-            if i < len(self.decoder):
-                z.insert(0, p.sample(seed=random.fold_in(seed, i)))
-        return p, z
+        for level in reversed(range(1, len(self.decoder))):
+            p = self.generate(level, z[0], z[-1])
+            z.insert(0, p.sample(seed=random.fold_in(seed, len(self.decoder) - level)))
+        return self.generate(0, z[0], z[-1]), z
 
     def sample(self, n, seed=None):
         """Draws n observations from the model: means of p(x|z_1) for z ~ p(z), `[n, *event_shape]`."""
@@ -233,6 +237,8 @@ class Hierarchy(keras.Model):
             "preprocessing": serialize(self.preprocessing),
             "seed": self.seed,
             "incomplete": self.incomplete,
+            "skip": self.skip,
+            "ladder": self.ladder,
         }
 
     def save_own_variables(self, store):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from iwae_tf import gradients, imputation, intake, likelihood, random, training
 from iwae_tf.data import batches
 from iwae_tf.hierarchy import Hierarchy
-from iwae_tf.layers.base import StochasticLayer, emit
+from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.objectives import ImportanceWeighted, Objective
 from iwae_tf.objectives.base import check_count
 
@@ -18,7 +18,8 @@ from iwae_tf.objectives.base import check_count
 class IWAE(Hierarchy):
     """A deep latent-variable model trained by a multi-sample bound.
 
-    The generative network is p(z_L) p(z_{L-1}|z_L) ... p(x|z_1), the inference network q(z_1|x) ... q(z_L|z_{L-1}).
+    The generative network is p(z_L) p(z_{L-1}|z_L) ... p(x|z_1), the inference network q(z_1|x) ... q(z_L|z_{L-1}),
+    or with a ladder q(z_L|x) ... q(z_1|z_2, x).
     With the default objective a training step minimises -(logsumexp_i log w_i - log k), averaged over the batch.
 
     `fit`, `evaluate` and `predict` take what they take in any Keras model: arrays, `tf.data` datasets of x or of
@@ -38,6 +39,10 @@ class IWAE(Hierarchy):
       incomplete: whether entries of x that are NaN are taken, as missing ones: log p(x|z) leaves them out, and the
         encoder sees 0 in their place. The likelihood must be of independent entries. The bound of `ImportanceWeighted`
         is then that of Mattei & Frellsen 2019, who call it MIWAE; `objectives.MIWAE` is Rainforth's.
+      skip: whether all layers of p below the top one see z_L too, concatenated to their input; latent variables then
+        have one axis each.
+      ladder: whether inference goes down from the top and merges what x says with p(z_l|z_{l+1}), see
+        `ladder.Ladder`. Both networks have to follow one bound: no `Combined`, `PIWAE`, score or sleep of wake-sleep.
       **kwargs: as for any `keras.Model`.
 
     Attributes:
@@ -45,9 +50,10 @@ class IWAE(Hierarchy):
       kl_weight: scalar variable that multiplies log p(z) - log q(z|x) inside log w: 1, or less during warm-up.
 
     Raises:
-      ValueError: if the numbers of layers differ or are 0, or the event shapes of two layers do not fit.
-      TypeError: if `objective` is not an `Objective`, a layer not a Keras layer, or the likelihood of incomplete data
-        not of independent entries.
+      ValueError: if the numbers of layers differ or are 0, the event shapes of two layers do not fit, skip
+        connections meet latent variables of several axes, or the objective is none for a ladder.
+      TypeError: if `objective` is not an `Objective`, a layer not a Keras layer, the likelihood of incomplete data not
+        of independent entries, or with a ladder a layer no `IndependentNormal`.
 
     References:
       Burda, Grosse & Salakhutdinov 2015, Importance Weighted Autoencoders, arXiv:1509.00519.
@@ -55,9 +61,10 @@ class IWAE(Hierarchy):
     """
 
     def __init__(
-        self, encoder, decoder, prior, objective=None, preprocessing=None, seed=None, incomplete=False, **kwargs
-    ):
-        super().__init__(encoder, decoder, prior, preprocessing, seed, incomplete, **kwargs)
+        self, encoder, decoder, prior, objective=None, preprocessing=None, seed=None, incomplete=False, skip=False,
+        ladder=False, **kwargs,
+    ):  # fmt: skip
+        super().__init__(encoder, decoder, prior, preprocessing, seed, incomplete, skip, ladder, **kwargs)
         self.objective = ImportanceWeighted(num_samples=50) if objective is None else objective
         self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
         names = ("loss", "elbo", "reconstruction", "kl", "effective_sample_size")
@@ -76,6 +83,7 @@ class IWAE(Hierarchy):
     def objective(self, objective):
         if not isinstance(objective, Objective):
             raise TypeError(f"Expected an iwae_tf.objectives.Objective. Received: {objective!r}")
+        gradients.check(self, objective)
         self._objective = objective
         self.train_function = self.test_function = None
 
@@ -250,8 +258,11 @@ class IWAE(Hierarchy):
         return self._reconstruct(inputs, tf.zeros(2, tf.int32))
 
     def encode(self, x):
-        """Returns q(z_1|x), a `tfd.Distribution` of batch shape `[batch]`, for x `[batch, *event_shape]`."""
-        return self.posterior(self.preprocess(self.admit(x), self.next_seed(None)))
+        """Returns q(z_1|x), a `tfd.Distribution` of batch shape `[batch]`, for x `[batch, *event_shape]`.
+
+        With a ladder it is q(z_1|z_2, x), the layers above drawn once.
+        """
+        return self._infer_once(self.admit(x), self.next_seed(None))[0][0]
 
     def log_weights(self, x, num_samples, seed=None):
         """Draws log w = log p(x, z) - log q(z|x) for z ~ q(z|x), in nats; `kl_weight` applies, as in training.
@@ -309,9 +320,11 @@ class IWAE(Hierarchy):
         return self._reconstruct(self.admit(x), self.next_seed(seed))
 
     def _reconstruct(self, x, seed):
-        x = self.preprocess(x, seed)
-        z = self.posterior(x).sample(seed=random.fold_in(seed, 1))
-        return emit(self.decoder[-1], z, len(self._event_shapes[1])).mean()
+        _, z = self._infer_once(x, seed)
+        return self.generate(0, z[0], z[-1]).mean()
+
+    def _infer_once(self, x, seed):
+        return self.infer(self.posterior(self.preprocess(x, seed)), (), random.fold_in(seed, 1))
 
     # ------------------------------------------------------------------------------------------ saving
 

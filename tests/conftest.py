@@ -125,22 +125,39 @@ class GaussianChain:
     def sample(self, n, seed=1):
         return np.random.default_rng(seed).normal(0, self.variances[-1] ** 0.5, (n, self.dim)).astype(np.float32)
 
-    def model(self, posterior_error=0.0, objective=None, seed=0):
-        """The model; q(z_{l+1}|z_l) is the exact posterior, or off by `posterior_error` in its mean."""
+    def log_prob(self, x):
+        variance = self.variances[-1]
+        return -0.5 * (x**2 / variance + np.log(2 * np.pi * variance)).sum(-1)
+
+    def model(self, posterior_error=0.0, objective=None, seed=0, ladder=False):
+        """The model; q is the exact posterior, bottom up or top down, or off by `posterior_error` in its means."""
         model = iwae_tf.IWAE(
             encoder=[layers.IndependentNormal(self.dim) for _ in range(self.num_layers)],
             decoder=[layers.IndependentNormal(self.dim) for _ in range(self.num_layers)],
             prior=layers.StandardNormal(self.dim),
             objective=objective or objectives.ImportanceWeighted(5),
             seed=seed,
+            ladder=ladder,
         )
         one, zero = np.eye(self.dim), np.zeros(self.dim)
         for layer in model.decoder:
             _assign(layer, self.slope * one, zero, zero + np.log(self.scale))
+        if ladder:
+            self._assign_ladder(model, posterior_error)
+            return model
         for layer, above, below in zip(reversed(model.encoder), self.variances, self.variances[1:], strict=False):
             scale = self.scale * (above / below) ** 0.5
             _assign(layer, self.slope * above / below * one, zero + posterior_error, zero + np.log(scale))
         return model
+
+    def _assign_ladder(self, model, posterior_error):
+        """Every layer of the encoder sees x itself, of which p(x|z_l) = N(a^l z_l, v) as a function of z_l is exact."""
+        one, zero = np.eye(self.dim), np.zeros(self.dim)
+        for i, layer in enumerate(model.encoder, start=1):
+            slope = self.slope**i
+            precision = slope**2 / (self.scale**2 * sum(self.slope ** (2 * j) for j in range(i)))
+            total = precision + (i == self.num_layers)  # at the top, the prior's own
+            _assign(layer, precision / total / slope * one, zero + posterior_error, zero - 0.5 * np.log(total))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ from iwae_tf import intake, random
 def active_units(model, data, threshold=0.01, seed=0):
     """Computes the activity A_u = Var_x(E_q[u]) of every latent unit.
 
-    For the upper layers the mean of q(z_l|z_{l-1}) is taken given one sample of the layers below, as the authors did.
+    For the upper layers the mean of q(z_l|z_{l-1}) is taken given one sample of the layers below, as the authors did;
+    with a ladder that of q(z_l|z_{l+1}, x) given one of the layers above. The noise of these samples is in the
+    variance, so that only the activity of z_1, or with a ladder of z_L, is free of it.
 
     Args:
       model: an `IWAE`.

@@ -1,6 +1,7 @@
 """The stochastic layer: a tensor in, a TFP distribution out."""
 
 import math
+import string
 
 import keras
 import numpy as np
@@ -89,6 +90,9 @@ class StochasticLayer(keras.layers.Layer):
     `parameters`; `distribution` turns the values of the heads, `[*leading, *parameter_shape(name)]`, into the
     distribution. A subclass gives these, and `parameter_shape` where it is not the event's.
 
+    A head is dense, but for a network that ends in feature maps of the parameter's own size, `[n, 28, 28, c]` for
+    `[28, 28, 1]`: then it is a 1x1 convolution, with a bias for every pixel.
+
     Built by a model, the layer knows the event of its input. Called on its own before that, the event is the last
     axis, or the last three axes of an input of rank four and more (images).
 
@@ -96,14 +100,15 @@ class StochasticLayer(keras.layers.Layer):
       event_shape: shape of one draw, an integer or a sequence of integers.
       hidden: widths of the hidden layers of a multi-layer perceptron.
       activation: their activation.
-      network: a Keras layer or model from `[n, *event]` to features `[n, ...]`, which the perceptron then reads, if
-        there are hidden layers, or else the heads.
-      seed: integer seed of the initial weights of the perceptron and the heads. `None` takes the model's.
+      network: a Keras layer or model from `[n, *event]` to features `[n, ...]`, in place of the perceptron; see
+        `iwae_tf.networks`.
+      seed: integer seed of the initial weights of the perceptron, the heads and a network whose own `seed` is `None`.
+        `None` takes the model's.
       **kwargs: as for any `keras.layers.Layer`.
 
     Raises:
-      ValueError: if `event_shape` or `hidden` holds anything but positive integers; when called, if the trailing axes
-        of the input are not the event it was built for.
+      ValueError: if `event_shape` or `hidden` holds anything but positive integers, or both `hidden` and
+        `network` are given; when called, if the trailing axes of the input are not the event it was built for.
       TypeError: if `network` is no Keras layer.
     """
 
@@ -122,6 +127,8 @@ class StochasticLayer(keras.layers.Layer):
             raise ValueError("Expected an event_shape of at least one axis. Received: ()")
         if network is not None and not isinstance(network, keras.layers.Layer):
             raise TypeError(f"Expected network= to be a Keras layer or model. Received: {type(network).__name__}")
+        if network is not None and self.hidden:
+            raise ValueError(f"Expected hidden= or network=, not both. Received: hidden={hidden!r}, network={network}")
         if network is not None:
             self.autocast = False  # its precision is its own affair: it may need the data as they are
 
@@ -149,33 +156,45 @@ class StochasticLayer(keras.layers.Layer):
         # A symbolic shape is [None, *event]; that of a tensor may hold sample axes too.
         symbolic = input_shape[0] is None
         self._input_event = tuple(input_shape[1:] if symbolic else input_shape[-3 if len(input_shape) > 3 else -1 :])
-        widths = [*self.hidden, *(math.prod(self.parameter_shape(name)) for name in self.parameters)]
-        dense = [
+        self.perceptron = [
             keras.layers.Dense(
                 width,
-                activation=self.activation if i < len(self.hidden) else None,
-                kernel_initializer=keras.initializers.GlorotUniform(random.derive(self.seed, i))
-                if i < len(self.hidden)
-                else self.kernel_initializer(self.parameters[i - len(self.hidden)], random.derive(self.seed, i)),
-                bias_initializer="zeros"
-                if i < len(self.hidden)
-                else self.bias_initializer(self.parameters[i - len(self.hidden)]),
+                self.activation,
+                kernel_initializer=keras.initializers.GlorotUniform(random.derive(self.seed, i)),
                 dtype=self.dtype_policy,
             )
-            for i, width in enumerate(widths)
+            for i, width in enumerate(self.hidden)
         ]
-        self.perceptron, self.heads = dense[: len(self.hidden)], dense[len(self.hidden) :]
-        features = self._input_event
-        if self.network is not None:
+        if self.network is None:
+            self.feature_shape = (math.prod(self._input_event),)
+        else:
+            if getattr(self.network, "seed", 0) is None:
+                self.network.seed = random.derive(self.seed, len(self.hidden) + len(self.parameters))
             if not self.network.built:
-                self.network.build((None, *features))
-            features = self.network.compute_output_shape((None, *features))[1:]
-        width = math.prod(features)
+                self.network.build((None, *self._input_event))
+            inputs = keras.KerasTensor((None, *self._input_event))
+            self.feature_shape = tuple(self.network.compute_output_spec(inputs).shape[1:])
         for layer in self.perceptron:
-            layer.build((None, width))
-            width = layer.units
-        for layer in self.heads:
-            layer.build((None, width))
+            layer.build((None, *self.feature_shape))
+            self.feature_shape = (layer.units,)
+        self.heads = [self._make_head(name, i) for i, name in enumerate(self.parameters, start=len(self.hidden))]
+
+    def _make_head(self, parameter, i):
+        """Makes and builds the i-th linear layer, from the features to a parameter."""
+        features, shape = self.feature_shape, self.parameter_shape(parameter)
+        options = {
+            "kernel_initializer": self.kernel_initializer(parameter, random.derive(self.seed, i)),
+            "bias_initializer": self.bias_initializer(parameter),
+            "dtype": self.dtype_policy,
+        }
+        if len(features) > 1 and features[:-1] == shape[:-1]:
+            axes = string.ascii_lowercase[: len(shape) - 1]
+            head = keras.layers.EinsumDense(f"N{axes}Y,YZ->N{axes}Z", shape, bias_axes=f"{axes}Z", **options)
+            head.build((None, *features))
+        else:
+            head = keras.layers.Dense(math.prod(shape), **options)
+            head.build((None, math.prod(features)))
+        return head
 
     def call(self, inputs):
         event_ndims = len(self._input_event)
@@ -188,17 +207,20 @@ class StochasticLayer(keras.layers.Layer):
         return self.distribution(**self.read(self.features(inputs), leading))
 
     def features(self, inputs):
-        """Computes the features that the heads read, `[n, width]`, of inputs `[n, *event]`."""
+        """Computes the features that the heads read, `[n, *feature_shape]`, of inputs `[n, *event]`."""
         features = inputs if self.network is None else self.network(inputs)
-        features = tf.reshape(features, [-1, math.prod(features.shape[1:])])
+        if self.perceptron:
+            features = tf.reshape(features, [-1, math.prod(self._input_event)])
         for layer in self.perceptron:
             features = layer(features)
-        return features
+        return tf.reshape(features, [-1, *self.feature_shape])
 
     def read(self, features, leading):
-        """Reads the parameters off features `[n, width]`; returns a dict of `[*leading, *parameter_shape(name)]`."""
+        """Reads the parameters off `features`; returns a dict of `[*leading, *parameter_shape(name)]`."""
+        flat = tf.reshape(features, [-1, math.prod(self.feature_shape)])
+        heads = [head(features if isinstance(head, keras.layers.EinsumDense) else flat) for head in self.heads]
         # Products may be in a low precision; densities are in that of the variables.
-        heads = [tf.cast(head(features), self.dtype_policy.variable_dtype) for head in self.heads]
+        heads = [tf.cast(head, self.dtype_policy.variable_dtype) for head in heads]
         return {
             name: tf.reshape(head, [*leading, *self.parameter_shape(name)])
             for name, head in zip(self.parameters, heads, strict=True)
