@@ -42,7 +42,7 @@ def test_product_is_finite_at_any_scale(scales):
     assert np.isfinite(tape.gradient(mean, locs)).all()
 
 
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_layers", [1, 3])
 def test_exact_ladder_gives_exact_weights(num_layers):
     """With the exact p(x|z_l) in its heads the merge is the posterior: every weight is p(x)."""
     chain = GaussianChain(num_layers)
