@@ -117,7 +117,7 @@ class AffineStep:
         if self.num_groups == 2:
             z, _ = refine(z)
         elif self.num_groups > 2:
-            [z] = tf.while_loop(lambda z: True, lambda z: refine(z)[:1], [z], maximum_iterations=self.num_groups - 1)
+            [z] = tf.while_loop(lambda z: True, lambda z: [refine(z)[0]], [z], maximum_iterations=self.num_groups - 1)
         z, log_scale = refine(z)
         return z, -tf.reduce_sum(log_scale, axis=-1)
 
