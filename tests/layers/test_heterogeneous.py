@@ -193,19 +193,6 @@ def test_compiled_equals_eager():
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
-def test_saved_models(tmp_path):
-    model = table_model()
-    model.fit(HOLES, verbose=0)
-    expected = model.log_likelihood(HOLES, 50, seed=0)
-    model.save(tmp_path / "m.keras")
-    again = keras.saving.load_model(tmp_path / "m.keras")
-    np.testing.assert_array_equal(again.log_likelihood(HOLES, 50, seed=0), expected)
-    assert again.decoder[-1].columns == COLUMNS
-    endpoints = tf.saved_model.load(str(iwae_tf.export(model, tmp_path / "m", 50))).signatures
-    np.testing.assert_array_equal(endpoints["serving_default"](x=tf.constant(HOLES))["log_likelihood"], expected)
-    assert np.isfinite(endpoints["reconstruct"](x=tf.constant(HOLES))["mean"]).all()
-
-
 @pytest.mark.parametrize(
     "column, value", [(0, 3), (0, 0.5), (1, 0), (2, np.inf), (3, 2), (4, -1), (4, 1.5), (6, 2), (6, -1)]
 )
