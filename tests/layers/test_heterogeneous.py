@@ -179,9 +179,9 @@ def test_precision(policy):
 
 
 def test_rows_are_dreamt():
-    model = table_model()
+    model = table_model(COLUMNS[3:5])
     model.objective = objectives.ReweightedWakeSleep(5, sleep=0.5)
-    assert np.isfinite(model.fit(np.tile(HOLES, (5, 1)), epochs=2, verbose=0).history["loss"]).all()
+    assert np.isfinite(model.fit(np.tile(HOLES[:, 3:5], (5, 1)), epochs=2, verbose=0).history["loss"]).all()
 
 
 def test_compiled_equals_eager():
