@@ -179,9 +179,9 @@ def test_precision(policy):
 
 
 def test_rows_are_dreamt():
-    model = table_model()
+    model = table_model(COLUMNS[3:5])
     model.objective = objectives.ReweightedWakeSleep(5, sleep=0.5)
-    assert np.isfinite(model.fit(np.tile(HOLES, (5, 1)), epochs=2, verbose=0).history["loss"]).all()
+    assert np.isfinite(model.fit(np.tile(HOLES[:, 3:5], (5, 1)), epochs=2, verbose=0).history["loss"]).all()
 
 
 def test_compiled_equals_eager():
@@ -191,19 +191,6 @@ def test_compiled_equals_eager():
         model.compile(keras.optimizers.Adam(1e-3), **compile_args)
         losses.append(model.fit(np.tile(HOLES, (2, 1)), epochs=2, verbose=0).history["loss"])
     np.testing.assert_allclose(*losses, rtol=1e-4)
-
-
-def test_saved_models(tmp_path):
-    model = table_model()
-    model.fit(HOLES, verbose=0)
-    expected = model.log_likelihood(HOLES, 50, seed=0)
-    model.save(tmp_path / "m.keras")
-    again = keras.saving.load_model(tmp_path / "m.keras")
-    np.testing.assert_array_equal(again.log_likelihood(HOLES, 50, seed=0), expected)
-    assert again.decoder[-1].columns == COLUMNS
-    endpoints = tf.saved_model.load(str(iwae_tf.export(model, tmp_path / "m", 50))).signatures
-    np.testing.assert_array_equal(endpoints["serving_default"](x=tf.constant(HOLES))["log_likelihood"], expected)
-    assert np.isfinite(endpoints["reconstruct"](x=tf.constant(HOLES))["mean"]).all()
 
 
 @pytest.mark.parametrize(
