@@ -13,6 +13,7 @@ from iwae_tf import builders, callbacks, data, evaluation, objectives, plots
 from iwae_tf.exporting import export
 from iwae_tf.files import written_whole
 from iwae_tf.layers import StochasticBinarization
+from iwae_tf.objectives.base import check_choice
 
 SCHEDULES = ("constant", "burda")
 NETWORKS = ("mlp", "conv")
@@ -61,7 +62,7 @@ class Config:
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
         ):
-            objectives.check_choice(getattr(self, name), name, known)
+            check_choice(getattr(self, name), name, known)
         for name in ("num_samples", "epochs", "stages", "batch_size", "steps_per_execution", "test_samples"):
             if name != "steps_per_execution" or self.steps_per_execution is not None:
                 objectives.check_count(getattr(self, name), name)

@@ -92,6 +92,11 @@ class Hierarchy(keras.Model):
         with tf.init_scope():
             shapes = [tuple(input_shape[1:]), *self._inference.build(tuple(input_shape[1:]))]  # of x, z_1, ..., z_L
             if hasattr(self.prior, "attach"):  # a prior that is made of the top layer of the encoder
+                if self.ladder and len(self.encoder) > 1:
+                    raise ValueError(
+                        "Expected another prior with ladder=True, where the top layer of the encoder reads no z_{L-1}. "
+                        f"Received: {self.prior!r}"
+                    )
                 self.prior.attach(self.encoder[-1], shapes[-2])
             generated = [tuple(self.prior().event_shape)]  # of z_L, ..., z_1, x
             if self.skip and any(len(shape) != 1 for shape in shapes[1:]):

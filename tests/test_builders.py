@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+import iwae_tf
+from iwae_tf import builders, layers, objectives
+
+SHAPE = (8, 8, 1)
+CHOICES = [
+    *({"posterior": name} for name in builders.POSTERIORS),
+    *({"prior": name} for name in builders.PRIORS),
+    *({"likelihood": name} for name in builders.LIKELIHOODS),
+]
+
+
+def small(builder=iwae_tf.mlp, **options):
+    sizes = {"latent_sizes": (3,), "hidden_sizes": ((8,),)} if builder is iwae_tf.mlp else {"latent_size": 3}
+    mode = "dynamic" if options.get("likelihood", "bernoulli") == "bernoulli" else "none"
+    preprocessing = layers.StochasticBinarization(mode)
+    objective = objectives.ImportanceWeighted(5)
+    return builder(SHAPE, **{**sizes, "preprocessing": preprocessing, "objective": objective, "seed": 0, **options})
+
+
+@pytest.mark.parametrize("options", CHOICES, ids=str)
+def test_every_name_makes_a_model_that_learns(options, x):
+    model = small(**options, mean=0.3)
+    model.compile("adam", steps_per_execution=5)
+    before = model.evaluate(x, batch_size=20, verbose=0, return_dict=True)["loss"]
+    model.fit(x, batch_size=20, epochs=30, verbose=0)
+    after = model.evaluate(x, batch_size=20, verbose=0, return_dict=True)["loss"]
+    assert after < before
+    assert np.isfinite(model.log_likelihood(x[:2], 20)).all()
+    assert model.sample(2, seed=0).shape == (2, *SHAPE)
+
+
+def test_convolutions_take_the_same_names(x):
+    model = small(iwae_tf.conv, filters=(2, 3), posterior="realnvp", prior="vamp", likelihood="logistic")
+    assert isinstance(model.encoder[0], layers.RealNVP) and isinstance(model.prior, layers.VampPrior)
+    assert model.prior.activation == "sigmoid"  # of the space of images
+    assert np.isfinite(model.log_weights(x, 2)).all()
+
+
+def test_a_class_or_a_layer_in_place_of_a_name():
+    prior = layers.GaussianMixture(3, num_components=2)
+    model = small(posterior=layers.PlanarFlow, prior=prior)
+    assert isinstance(model.encoder[0], layers.PlanarFlow) and model.prior is prior
+
+
+def test_pseudo_inputs_of_upper_layers_are_no_images():
+    model = iwae_tf.mlp(SHAPE, (3, 2), ((8,), (8,)), prior="vamp")
+    assert model.prior.activation == "linear" and model.prior.pseudo_inputs.shape == (100, 3)
+
+
+@pytest.mark.parametrize("part", ["posterior", "prior", "likelihood"])
+def test_unknown_names(part):
+    with pytest.raises(ValueError, match=f"Expected {part} to be one of .*normal.* Received: 'gaussian'"):
+        small(**{part: "gaussian"})
