@@ -16,14 +16,18 @@ import zlib
 
 from benchmarks.tables import markdown, write
 from benchmarks.turns import ROOT
-from iwae_tf import objectives
+from iwae_tf import builders, objectives
 from iwae_tf.experiment import Config
 
 BASE = Config(dataset="mnist", objective="iwae", num_samples=64, schedule="burda", stages=3)
 
+VAE = {"objective": "elbo", "num_samples": 1}
+
 #: What the runs of a group differ in.
 GROUPS = {
     "objectives": {name: {"objective": name} for name in ("iwae", "elbo", *sorted(objectives.NAMES))},
+    "posteriors": {name: {"posterior": name, **VAE} for name in builders.POSTERIORS},
+    "priors": {name: {"prior": name, **VAE} for name in builders.PRIORS},
     "precisions": {
         policy: {"precision": policy, "num_samples": 5, "stages": 2}
         for policy in ("float32", "mixed_bfloat16", "mixed_float16")
@@ -34,12 +38,13 @@ COLUMNS = {
     "test NLL": "{nll:.2f}",
     "standard error": "{standard_error:.2f}",
     "NLL - that of the first": "{difference:+.2f} +- {difference_error:.2f}",
-    "L_k at the k trained with": "{bound:.2f}",
+    "L_64": "{bound:.2f}",
     "-KL(q, p)": "{gap:.2f}",
-    "ESS of k": "{effective_sample_size:.1f}",
+    "ESS of 64": "{effective_sample_size:.1f}",
     "active units": "{active_units}",
     "SNR, encoder": "{snr_encoder:.3f}",
     "SNR, decoder": "{snr_decoder:.3f}",
+    "parameters": "{parameters:,}",
     "training, s": "{seconds:.0f}",
 }
 
@@ -72,7 +77,7 @@ def measure(config, num_images, path):
     x = model.preprocess(images[:num_images], random.as_seed(config.seed)).numpy()
     scores = evaluation.log_likelihood(model, x)
     total = evaluation.summarize(scores)
-    own, model.objective = model.objective, objectives.ImportanceWeighted(config.num_samples)
+    own, model.objective = model.objective, objectives.ImportanceWeighted(64)
     of_k = model.evaluate(x, batch_size=100, verbose=0, return_dict=True)
     model.objective = own
     snr = evaluation.gradient_snr(model, x[:100], 100).set_index("network").snr
@@ -83,6 +88,7 @@ def measure(config, num_images, path):
         "bound": -of_k["loss"],
         "gap": of_k["elbo"] - total["log_likelihood"],
         "effective_sample_size": of_k["effective_sample_size"],
+        "parameters": model.count_params(),
         "active_units": int(evaluation.active_units(model, x).active.sum()),
         "snr_encoder": float(snr["encoder"]),
         "snr_decoder": float(snr["decoder"]),
