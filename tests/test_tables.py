@@ -171,7 +171,7 @@ def test_saved_models_take_other_frames(cancer, table, trained, tmp_path):
 
 def test_splits_train(table):
     splits = data.from_arrays(table.array, incomplete=True, batch_size=50)
-    model = iwae_tf.tabular(table, (3, 2), [(16,), (8,)], seed=0)
+    model = iwae_tf.tabular(table, (3, 2), [(16,), (8,)], objective=objectives.ImportanceWeighted(5), seed=0)
     model.compile(keras.optimizers.Adam(5e-3))
     history = model.fit(splits.train, validation_data=splits.validation, epochs=3, verbose=0).history
     assert history["val_loss"][-1] < history["val_loss"][0]
