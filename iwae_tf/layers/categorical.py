@@ -14,7 +14,7 @@ def draw_classes(logits, n, seed):
     return random.categorical(tf.transpose(logits, [axes[-1], *axes[:-1]]), seed, n)
 
 
-class _Categorical(tfd.Categorical):
+class Codes(tfd.Categorical):
     """`tfd.Categorical` over logits whose draws are the same compiled and not, and whose mean is the mode."""
 
     def _sample_n(self, n, seed=None):
@@ -54,7 +54,7 @@ class Categorical(StochasticLayer):
         return (*self.event_shape, self.num_classes)
 
     def distribution(self, logits):
-        return tfd.Independent(_Categorical(logits=logits, dtype=logits.dtype), len(self.event_shape))
+        return tfd.Independent(Codes(logits=logits, dtype=logits.dtype), len(self.event_shape))
 
     def check_data(self, x):
         super().check_data(x)

@@ -39,7 +39,7 @@ def _draw(distribution, n, seed):
     return tf.while_loop(lambda low, high: tf.reduce_any(high - low > 1.0), halve, bounds, maximum_iterations=64)[1]
 
 
-class _Poisson(tfd.Poisson):
+class Poisson(tfd.Poisson):
     """`tfd.Poisson` over log rates whose draws are the same compiled and not."""
 
     def _sample_n(self, n, seed=None):
@@ -80,7 +80,7 @@ class IndependentPoisson(_Counts):
     parameters = ("log_rate",)
 
     def distribution(self, log_rate):
-        return tfd.Independent(_Poisson(log_rate=log_rate), len(self.event_shape))
+        return tfd.Independent(Poisson(log_rate=log_rate), len(self.event_shape))
 
 
 #: Where the dispersion comes from.

@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
 from iwae_tf.layers.base import StochasticLayer, check_finite
 from iwae_tf.layers.bernoulli import Bernoulli
+from iwae_tf.layers.categorical import Codes
 from iwae_tf.layers.columns import as_columns, configuration, places, standardization
+from iwae_tf.layers.counts import Poisson
 from iwae_tf.layers.missing import leave_out_missing
 from iwae_tf.layers.normal import Normal
 
@@ -22,18 +23,6 @@ class LogNormal(tfd.LogNormal):
 
     def _call_sample_n(self, sample_shape, seed, **kwargs):
         return tf.exp(Normal(self.loc, self.scale).sample(sample_shape, seed=seed))
-
-
-class Codes(tfd.Categorical):
-    """`tfd.Categorical` whose samples are the same compiled and not; its mean is the most probable code."""
-
-    def _sample_n(self, n, seed=None):
-        shape = ps.concat([[n], ps.shape(self.logits)], axis=0)
-        gumbel = -tf.math.log(-tf.math.log(random.uniform(shape, seed, self.dtype)))  # -inf where the uniform is 0
-        return tf.cast(tf.argmax(self.logits + gumbel, axis=-1), self.dtype)
-
-    def _mean(self):
-        return self.mode()
 
 
 class ColumnProduct(tfd.Distribution):
@@ -114,7 +103,7 @@ def _in_units(columns, loc, log_scale):
 
 def _count(columns, log_rate):
     mean, unit = standardization(columns, log_rate.dtype)
-    return tfd.Poisson(log_rate=mean + unit * log_rate)
+    return Poisson(log_rate=mean + unit * log_rate)
 
 
 def _category(columns, logits):
