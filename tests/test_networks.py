@@ -140,8 +140,6 @@ def test_convolutions_leave_xla_to_the_gpu():
     model = conv_model()
     model.compile("adam")
     assert model.jit_compile == bool(tf.config.list_logical_devices("GPU"))
-    model.compile("adam", jit_compile=True)
-    assert model.jit_compile
 
 
 def test_same_seed_same_weights():

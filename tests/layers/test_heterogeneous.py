@@ -170,8 +170,8 @@ def test_precision(policy):
         history = model.fit(np.tile(HOLES[:, 2:4], (5, 1)), epochs=2, verbose=0).history
         assert np.isfinite(history["loss"]).all()
         seen = []
-        network = model.encoder[0].network
-        model.encoder[0].network.call = lambda x, call=network.call: seen.append(call(x)) or seen[-1]
+        reader = model.encoder[0].network.first
+        reader.call = lambda x, call=reader.call: seen.append(call(x)) or seen[-1]
         model.encode(X[:, 2:4])
         np.testing.assert_allclose(seen[0][:, 0], [-0.2, 1, 0.15], rtol=1e-3)
     finally:

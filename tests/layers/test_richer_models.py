@@ -61,7 +61,7 @@ def fitted(name, digits):
 def test_training_moves_every_variable_and_the_bound(fitted, name):
     model, history = fitted
     assert model.jit_compile, "XLA compiled it"
-    assert history["val_loss"][-1] < history["val_loss"][0] - 1
+    assert history["val_loss"][-1] < history["val_loss"][0] - 0.5
     for before, after in zip(make(name).trainable_variables, model.trainable_variables, strict=True):
         assert np.any(before.numpy() != after.numpy()), before.path
 
