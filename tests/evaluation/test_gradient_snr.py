@@ -57,7 +57,7 @@ def test_snr_grows_and_falls_with_k_as_it_must(linear_gaussian):
 
 def test_every_objective_and_depth(x):
     model = small_model(2)
-    model.compile("sgd")
+    model.compile("sgd", jit_compile=False)  # which compiles 17 programs the faster; the other tests are with XLA
     before = [tf.identity(v) for v in model.variables]
     choices = [objectives.get(name, 4) for name in objectives.NAMES]
     table = evaluation.gradient_snr(model, x[:3], 3, choices)
