@@ -11,11 +11,49 @@ from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.normal import Normal
 
 
-class FullNormal(tfd.MultivariateNormalTriL):
-    """`tfd.MultivariateNormalTriL` whose samples are the same compiled and not.
+def inverse_of_triangles(tril):
+    """Inverts lower triangular matrices `[*batch, d, d]` block by block, in log2(d) steps of twice the size each.
+
+    XLA solves triangular systems on a CPU row by row.
+    """
+    size = 1 << (tril.shape[-1] - 1).bit_length()
+    more = size - tril.shape[-1]
+    none = [[0, 0]] * (tril.shape.rank - 2)
+    diagonal = tf.pad(tf.linalg.diag_part(tril), [*none, [0, more]], constant_values=1)
+    padded = tf.linalg.set_diag(tf.pad(tril, [*none, [0, more], [0, more]]), diagonal)
+    inverse = 1.0 / diagonal[..., tf.newaxis, tf.newaxis]  # of the blocks on the diagonal, [*batch, blocks, side, side]
+    for side in (2**i for i in range(size.bit_length() - 1)):
+        pairs = size // (2 * side)
+        shape = tf.concat([tf.shape(tril)[:-2], [pairs, 2, side, pairs, 2, side]], 0)
+        below = tf.einsum("...pipj->...pij", tf.reshape(padded, shape)[..., :, 1, :, :, 0, :])
+        upper, lower = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
+        rows = [upper, tf.zeros_like(upper)], [-lower @ below @ upper, lower]
+        inverse = tf.concat([tf.concat(row, -1) for row in rows], -2)
+    return inverse[..., 0, : tril.shape[-1], : tril.shape[-1]]
+
+
+class Triangle(tf.linalg.LinearOperatorLowerTriangular):
+    """A lower triangle whose products with all the vectors that share it are one matrix product."""
+
+    def _matvec(self, x, adjoint=False):
+        return _products(self.to_dense(), x)
+
+    def _solvevec(self, rhs, adjoint=False):
+        return _products(inverse_of_triangles(self.to_dense()), rhs)
+
+
+def _products(matrices, vectors):
+    """Multiplies `[*batch, d, d]` by `[*samples, *batch, d]`."""
+    shape = tf.shape(vectors)
+    stacked = tf.reshape(vectors, tf.concat([[-1], tf.shape(matrices)[:-1]], 0))
+    return tf.reshape(tf.einsum("...ij,n...j->n...i", matrices, stacked), shape)
+
+
+class FullNormal(tfd.MultivariateNormalLinearOperator):
+    """A Gaussian of any covariance whose samples are the same compiled and not.
 
     The density of a sample that this very distribution has drawn is read off its noise, which TFP's bijectors remember;
-    any other z takes the solution of a triangular system.
+    any other z takes the inverse of the triangle.
     """
 
     def _call_sample_n(self, sample_shape, seed, **kwargs):
@@ -37,10 +75,10 @@ class MultivariateNormalTriL(StochasticLayer):
     """A Gaussian with full covariance L L^T: loc and the lower triangle L are read off the features of the network.
 
     The diagonal of L is exp of its part of the head, which starts at zero, so that the covariance starts at the
-    identity. With d variables the head has d (d + 1) / 2 values. The density of any z costs O(d^2), as sampling does;
-    that of a fresh sample costs O(d).
+    identity. With d variables the head has d (d + 1) / 2 values. A sample costs O(d^2), its density O(d);
+    the density of a z from elsewhere, which path gradients and wake-sleep ask for, an inversion for each observation.
 
-    For the arguments see `StochasticLayer`. Emits a `tfd.MultivariateNormalTriL`.
+    For the arguments see `StochasticLayer`. Emits a `tfd.MultivariateNormalLinearOperator`.
 
     Args:
       event_shape: number of variables d, an integer or `(d,)`.
@@ -65,4 +103,5 @@ class MultivariateNormalTriL(StochasticLayer):
         return "zeros" if parameter == "scale_tril" else super().kernel_initializer(parameter, seed)
 
     def distribution(self, loc, scale_tril):
-        return FullNormal(loc, tfb.FillScaleTriL(diag_bijector=tfb.Exp(), diag_shift=None)(scale_tril))
+        tril = tfb.FillScaleTriL(diag_bijector=tfb.Exp(), diag_shift=None)(scale_tril)
+        return FullNormal(loc, Triangle(tril, is_non_singular=True))
