@@ -422,7 +422,7 @@ def test_wake_sleep_draws_from_a_flow(x):
         encoder=[make("realnvp")],
         decoder=[layers.IndependentBernoulli((8, 8, 1))],
         prior=layers.AutoregressiveFlow(4, 2, (8,)),
-        objective=objectives.ReweightedWakeSleep(5),
+        objective=objectives.ReweightedWakeSleep(5, sleep=0.5),
         preprocessing=layers.StochasticBinarization(),
         seed=0,
     )
