@@ -66,18 +66,20 @@ def model_of(posterior, prior=None, objective=None, **kwargs):
     )
 
 
-def model_of_all(objective=None, prior="maf", **kwargs):
+def model_of_all(prior="maf", **kwargs):
     """A model of three layers with a flow of each kind for q, and one for p(z_3)."""
-    encoder = [make(name, size, num_steps=2, **kwargs) for name, size in zip(POSTERIORS, (4, 3, 2), strict=True)]
+    # A hidden layer's tanh keeps the scales of one layer from running away with those of the next.
+    hidden = {"hidden": (8,), **kwargs}
+    encoder = [make(name, size, num_steps=2, **hidden) for name, size in zip(POSTERIORS, (4, 3, 2), strict=True)]
     return iwae_tf.IWAE(
         encoder=encoder,
         decoder=[
-            layers.IndependentNormal(3, **kwargs),
-            layers.IndependentNormal(4, **kwargs),
-            layers.IndependentBernoulli((8, 8, 1), **kwargs),
+            layers.IndependentNormal(3, **hidden),
+            layers.IndependentNormal(4, **hidden),
+            layers.IndependentBernoulli((8, 8, 1), **hidden),
         ],
-        prior=layers.AutoregressiveFlow(2, 2, (8,), prior, **kwargs),
-        objective=objective or objectives.ImportanceWeighted(5),
+        prior=layers.AutoregressiveFlow(2, 2, kind=prior, **hidden),
+        objective=objectives.ImportanceWeighted(5),
         preprocessing=layers.StochasticBinarization(**kwargs),
         seed=0,
         **kwargs,
