@@ -79,10 +79,10 @@ def draw(posteriors=POSTERIORS):
     for (name, make), (above, below) in zip(posteriors.items(), figure.subplots(2, len(posteriors)).T, strict=True):
         q, divergence = fit(make(), target)
         above.contour(grid, grid, density, colors="black", linewidths=0.6, levels=5)
-        above.scatter(*q.sample(3000, seed=0).numpy()[:, 0].T, s=1, alpha=0.4)
+        above.scatter(*q.sample(3000, seed=(0, 1)).numpy()[:, 0].T, s=1, alpha=0.4)
         above.set_title(f"{name}: KL(q || p) = {divergence:.2f}", fontsize=9)
         q, elbo = four_points(make())
-        for z in tf.unstack(q.sample(1500, seed=0), axis=1):
+        for z in tf.unstack(q.sample(1500, seed=(0, 1)), axis=1):
             below.scatter(*z.numpy().T, s=1, alpha=0.4)
         below.set_title(f"{name}: ELBO = {elbo:.2f}", fontsize=9)
         for axes in (above, below):

@@ -8,6 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 import iwae_tf
 from iwae_tf import layers, objectives
+from iwae_tf.layers.bijectors import PlanarStep
 from iwae_tf.layers.masked import MADE
 
 MASKED = {"step_hidden": (12,), "context_size": 5}
@@ -65,6 +66,26 @@ def model_of(posterior, prior=None, objective=None, **kwargs):
     )
 
 
+def model_of_all(prior="maf", **kwargs):
+    """A model of three layers with a flow of each kind for q, and one for p(z_3)."""
+    # A hidden layer's tanh keeps the scales of one layer from running away with those of the next.
+    hidden = {"hidden": (8,), **kwargs}
+    encoder = [make(name, size, num_steps=2, **hidden) for name, size in zip(POSTERIORS, (4, 3, 2), strict=True)]
+    return iwae_tf.IWAE(
+        encoder=encoder,
+        decoder=[
+            layers.IndependentNormal(3, **hidden),
+            layers.IndependentNormal(4, **hidden),
+            layers.IndependentBernoulli((8, 8, 1), **hidden),
+        ],
+        prior=layers.AutoregressiveFlow(2, 2, kind=prior, **hidden),
+        objective=objectives.ImportanceWeighted(5),
+        preprocessing=layers.StochasticBinarization(**kwargs),
+        seed=0,
+        **kwargs,
+    )
+
+
 # ------------------------------------------------------------------------------------------ densities
 
 
@@ -115,17 +136,20 @@ def test_one_way_flows_say_so(name):
 
 
 def test_planar_steps_are_invertible_whatever_the_heads_say():
-    """Along w the step is increasing, its slope 1 + h' w.u^ positive, even where w.u is far below -1."""
-    layer = layers.PlanarFlow(2, num_steps=1, seed=0)
-    q = bent(layer, (None, 6), scale=4.0)(inputs(200, 6))
-    z = q.sample(50, seed=(1, 2))
-    assert np.isfinite(q.log_prob(z)).all()
-    blank = layers.PlanarFlow(2, seed=0)(tf.zeros([3, 6]))  # w = 0
-    np.testing.assert_allclose(
-        blank.log_prob(blank.sample(seed=(1, 2))) - 0.0,
-        blank.distribution.log_prob(blank.distribution.sample(seed=(1, 2))),
-        atol=1e-5,
-    )
+    """Along w the slope of a step is 1 + h' w.u^, where w.u^ > -1, even if w.u is far below that."""
+    u, w = inputs(200, 2, seed=1) * 5.0, inputs(200, 2)
+    assert tf.reduce_min(tf.reduce_sum(u * w, -1)) < -10
+    step = PlanarStep(u, w, tf.zeros(200))
+    np.testing.assert_allclose(step.gain, 1 + tf.reduce_sum(step.u * w, -1), atol=1e-4)
+    assert (step.gain.numpy() > 0).all()
+    assert np.isfinite(step.forward(inputs(50, 200, 2, seed=2))[1]).all()
+
+
+def test_planar_step_without_a_direction_is_a_shift():
+    u, z = inputs(7, 2), inputs(7, 2, seed=1)
+    y, log_det = PlanarStep(u, tf.zeros([7, 2]), tf.ones(7)).forward(z)
+    np.testing.assert_allclose(y, z + u * np.tanh(1.0), atol=1e-6)
+    np.testing.assert_allclose(log_det, np.zeros(7), atol=1e-6)
 
 
 @posteriors
@@ -320,13 +344,11 @@ def test_posterior_beats_the_best_diagonal_gaussian(name):
 @posteriors
 def test_training_on_digits(name, digits, x):
     model = model_of(make(name, hidden=(16,)))
-    before = model.log_likelihood(x, 200, seed=0)
     model.compile(keras.optimizers.Adam(3e-3))
     history = model.fit(digits.train, epochs=2, verbose=0).history
     assert model.jit_compile, "XLA has compiled it"
-    assert np.isfinite(history["loss"]).all()
-    after = model.log_likelihood(x, 200, seed=0)
-    assert np.mean(after) > np.mean(before) + 5
+    first, second = history["elbo"]
+    assert second > first + 5
     assert model.reconstruct(x, seed=0).shape == x.shape
 
 
@@ -368,23 +390,24 @@ def test_gradients_stop_at_held_parameters():
     np.testing.assert_allclose(for_z, tape.gradient(log_prob, z), atol=1e-4)
 
 
-@pytest.mark.parametrize("posterior, kind", [("iaf", "maf"), ("realnvp", "realnvp"), ("planar", "maf")])
-def test_saved_and_exported(posterior, kind, tmp_path, x):
-    model = model_of(bent(make(posterior), (None, 8, 8, 1), 0.1), bent_prior(kind))
+def test_saved_and_exported(tmp_path, x):
+    model = model_of_all()
+    rng = np.random.default_rng(1)
+    for v in model.trainable_variables:
+        v.assign_add(0.1 * rng.normal(size=v.shape))
     scores = model.log_likelihood(x, 50, seed=0)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again.log_likelihood(x, 50, seed=0), scores, rtol=1e-6)
     np.testing.assert_allclose(again.sample(3, seed=0), model.sample(3, seed=0), atol=1e-5)
     endpoints = tf.saved_model.load(str(iwae_tf.export(model, tmp_path / "exported", num_samples=50))).signatures
-    data = tf.constant(x)
-    np.testing.assert_allclose(endpoints["serving_default"](x=data)["log_likelihood"], scores, rtol=1e-5)
-    codes = endpoints["encode"](x=data)
+    np.testing.assert_allclose(endpoints["serving_default"](x=tf.constant(x))["log_likelihood"], scores, rtol=1e-5)
+    codes = endpoints["encode"](x=tf.constant(x))
     assert codes["mean"].shape == codes["stddev"].shape == (20, 4)
 
 
 @priors
-def test_prior_in_a_model(kind, digits, x):
+def test_prior_in_a_model(kind, digits):
     model = model_of(layers.IndependentNormal(4, hidden=(16,)), layers.AutoregressiveFlow(4, 2, (12,), kind))
     twin = model_of(layers.IndependentNormal(4, hidden=(16,)), layers.AutoregressiveFlow(4, 2, (12,), kind))
     for a, b in zip(model.weights, twin.weights, strict=True):
@@ -393,16 +416,15 @@ def test_prior_in_a_model(kind, digits, x):
     model.compile(keras.optimizers.Adam(3e-3))
     model.fit(digits.train, epochs=1, verbose=0)
     assert any((v.numpy() != b).any() for v, b in zip(model.prior.trainable_variables, before, strict=True))
-    assert model.sample(3, seed=0).shape == (3, 8, 8, 1)
-    assert np.isfinite(model.log_likelihood(x, 50, seed=0)).all()
+    assert np.isfinite(model.sample(3, seed=0)).all()
 
 
-def test_a_flow_on_every_layer_and_wake_sleep(x):
+def test_wake_sleep_draws_from_a_flow(x):
     model = iwae_tf.IWAE(
-        encoder=[make("realnvp", 4), make("realnvp", 3)],
-        decoder=[layers.IndependentNormal(4), layers.IndependentBernoulli((8, 8, 1))],
-        prior=layers.AutoregressiveFlow(3, 2, (8,)),
-        objective=objectives.ReweightedWakeSleep(5),
+        encoder=[make("realnvp")],
+        decoder=[layers.IndependentBernoulli((8, 8, 1))],
+        prior=layers.AutoregressiveFlow(4, 2, (8,)),
+        objective=objectives.ReweightedWakeSleep(5, sleep=0.5),
         preprocessing=layers.StochasticBinarization(),
         seed=0,
     )
@@ -411,17 +433,8 @@ def test_a_flow_on_every_layer_and_wake_sleep(x):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
-@posteriors
-def test_precision(name, policy, x):
-    dtype = {"dtype": policy}
-    model = iwae_tf.IWAE(
-        encoder=[make(name, **dtype)],
-        decoder=[layers.IndependentBernoulli((8, 8, 1), **dtype)],
-        prior=layers.AutoregressiveFlow(4, 2, (8,), **dtype),
-        preprocessing=layers.StochasticBinarization(**dtype),
-        seed=0,
-        **dtype,
-    )
+def test_precision(policy, x):
+    model = model_of_all(prior="realnvp", dtype=policy)
     model.compile("adam")
     assert np.isfinite(model.fit(x, verbose=0).history["loss"]).all()
     assert model.encode(x).dtype == ("float64" if policy == "float64" else "float32")
