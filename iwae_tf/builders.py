@@ -92,7 +92,7 @@ def tabular(columns, latent_sizes=(10,), hidden_sizes=((100, 100),), activation=
 
 
 def conv(
-    event_shape, latent_size=50, filters=(16, 32), kernel_size=3, activation="relu", mean=None, posterior="normal",
+    event_shape, latent_size=50, filters=(16, 32), kernel_size=3, activation="gelu", mean=None, posterior="normal",
     prior="normal", likelihood="bernoulli", **kwargs,
 ):  # fmt: skip
     """Makes an IWAE of images with one stochastic layer and convolutional networks, one the mirror of the other.
