@@ -18,6 +18,8 @@ from iwae_tf import layers, objectives
 STEPS = {"step_hidden": (32, 32), "context_size": 8}
 POSTERIORS = {
     "diagonal": lambda: layers.IndependentNormal(2),
+    "full covariance": lambda: layers.MultivariateNormalTriL(2),
+    "mixture of 2": lambda: layers.NormalMixture(2, num_components=2),
     "IAF": lambda: layers.InverseAutoregressiveFlow(2, num_steps=4, **STEPS),
     "planar": lambda: layers.PlanarFlow(2, num_steps=16),
     "Real NVP": lambda: layers.RealNVP(2, num_steps=6, **STEPS),
@@ -72,7 +74,7 @@ def four_points(layer, epochs=60):
 
 def draw(posteriors=POSTERIORS):
     """Draws both problems, a column for each posterior, as a matplotlib figure."""
-    figure = Figure(figsize=(3 * len(posteriors), 6.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(3 * len(posteriors), 6.2), dpi=80, layout="constrained")
     target = two_gaussians()
     grid = np.linspace(-LIMIT, LIMIT, 200, dtype=np.float32)
     density = target.prob(np.stack(np.meshgrid(grid, grid), -1))

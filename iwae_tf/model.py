@@ -233,6 +233,11 @@ class IWAE(Hierarchy):
             if not self.built:
                 self.build((None, *x.shape[1:]))
             intake.check(x, self.event_shape, self.preprocessing or self.decoder[-1], self.admits_missing)
+            if x.dtype.kind == "f" and np.isnan(x).any() and not self.reads_missing:
+                raise ValueError(
+                    "Expected an encoder that reads NaN, such as one with layers.TableFeatures, or incomplete=True. "
+                    f"Received: {np.isnan(x).sum()} missing entries, of which the encoder makes NaN"
+                )
             self.data_dtype = self.data_dtype or _dtype(x)
         return x
 
@@ -243,6 +248,13 @@ class IWAE(Hierarchy):
         return tf.convert_to_tensor(x, _dtype(self._look_at(np.asarray(x))))
 
     # ------------------------------------------------------------------------------------------ use
+
+    @functools.cached_property
+    def reads_missing(self):
+        """Whether the encoder makes numbers of an observation of which nothing is there."""
+        nothing = tf.fill([1, *self.event_shape], float("nan"))
+        _, z = self.infer(self.posterior(nothing), (), tf.zeros(2, tf.int32))
+        return bool(np.isfinite(z[0]).all())
 
     @functools.cached_property
     def likelihood_program(self):

@@ -137,17 +137,31 @@ def test_eager_graph_and_xla_give_the_same_numbers(x):
             np.testing.assert_allclose(values, other[name], rtol=1e-3, err_msg=name)
 
 
-def test_a_ladder_keeps_the_upper_layers_alive(digits):
-    """Digits, three layers, same seed and budget: with a ladder and warm-up more units of z_3 are active than without.
+def test_a_ladder_keeps_the_top_layer_alive(digits):
+    """Digits, three layers, the same seed, budget and warm-up: what the ladder with skip connections says of z_3.
 
-    The activity of z_3 is that of x alone in the ladder; bottom up, it has the noise of the layers below in it.
+    With seeds 0, 1 and 2 it says 2.2 to 2.4 nats, bottom-up inference 0.05 to 0.12, and its ELBO is 0.4 nats better.
     """
-    active = {}
+    x = np.concatenate(list(digits.test.as_numpy_iterator()))
+    kl, elbo = {}, {}
     for ladder in (False, True):
-        model = small_model(3, objectives.ELBO(), ladder=ladder, mean=digits.mean)
+        model = iwae_tf.mlp(
+            (8, 8, 1),
+            (16, 8, 4),
+            ((64,), (32,), (16,)),
+            mean=digits.mean,
+            objective=objectives.ELBO(),
+            preprocessing=layers.StochasticBinarization(),
+            seed=0,
+            ladder=ladder,
+            skip=ladder,
+        )
         model.compile(keras.optimizers.Adam(3e-3))
-        watchers = [callbacks.WarmUp(20)] if ladder else []
-        model.fit(digits.train, epochs=40, callbacks=watchers, verbose=0)
-        units = evaluation.active_units(model, digits.test)
-        active[ladder] = int(units[units.layer == 3].active.sum())
-    assert active[True] > active[False]
+        model.fit(digits.train, epochs=40, callbacks=[callbacks.WarmUp(20)], verbose=0)
+        seen = model.preprocess(x, random.as_seed(0))
+        q, z = model.infer(model.posterior(seen), 20, random.as_seed(1))
+        terms = model.score(seen, z, q)
+        kl[ladder] = np.mean(terms.kl_of_layers[-1])
+        elbo[ladder] = np.mean(terms.log_weights())
+    assert kl[True] > 5 * kl[False]
+    assert elbo[True] > elbo[False] + 0.2

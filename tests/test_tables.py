@@ -177,17 +177,31 @@ def test_splits_train(table):
     assert history["val_loss"][-1] < history["val_loss"][0]
 
 
-def test_plain_network_with_holes_filled():
-    """Without `TableFeatures` the network takes rows in which what is missing is 0."""
-    columns = {"a": "real", "b": "binary"}
-    x = np.array([[0.5, 1], [np.nan, 0], [1.5, np.nan]], np.float32)
+def plain(incomplete):
     model = iwae_tf.IWAE(
         encoder=[layers.IndependentNormal(2)],
-        decoder=[layers.Heterogeneous(columns)],
+        decoder=[layers.Heterogeneous({"a": "real", "b": "binary"})],
         prior=layers.StandardNormal(2),
-        incomplete=True,
+        incomplete=incomplete,
         seed=0,
     )
     model.compile("adam")
-    assert np.isfinite(model.fit(x, epochs=2, verbose=0).history["loss"]).all()
-    assert np.isfinite(model.impute(x, 10)).all()
+    return model
+
+
+ROWS = np.array([[0.5, 1], [np.nan, 0], [1.5, np.nan]], np.float32)
+
+
+def test_plain_network_with_holes_filled():
+    """Without `TableFeatures` the network takes rows in which what is missing is 0."""
+    model = plain(incomplete=True)
+    assert np.isfinite(model.fit(ROWS, epochs=2, verbose=0).history["loss"]).all()
+    assert np.isfinite(model.impute(ROWS, 10)).all()
+
+
+def test_plain_network_does_not_read_holes():
+    model = plain(incomplete=False)
+    model.fit(np.nan_to_num(ROWS), verbose=0)
+    for method in (model.fit, model.log_likelihood, model.impute):
+        with pytest.raises(ValueError, match=r"layers.TableFeatures, or incomplete=True. Received: 2 missing entries"):
+            method(ROWS)
