@@ -341,23 +341,12 @@ def test_posterior_beats_the_best_diagonal_gaussian(name):
     assert gap(5000, (0, 1)) < 0.6
 
 
-@posteriors
-def test_training_on_digits(name, digits, x):
-    model = model_of(make(name, hidden=(16,)))
-    model.compile(keras.optimizers.Adam(3e-3))
-    history = model.fit(digits.train, epochs=2, verbose=0).history
-    assert model.jit_compile, "XLA has compiled it"
-    first, second = history["elbo"]
-    assert second > first + 5
-    assert model.reconstruct(x, seed=0).shape == x.shape
-
-
 @pytest.mark.parametrize("gradient", ["path", "doubly_reparameterized"])
 def test_objectives_that_ask_for_the_density_of_any_z(gradient, x):
     objective = objectives.ImportanceWeighted(5, gradient=gradient)
     model = model_of(make("realnvp"), objective=objective)
     model.compile("adam")
-    assert np.isfinite(model.fit(x, verbose=0).history["loss"]).all()
+    assert all(np.isfinite(g).all() for g in model._gradients(tf.constant(x)))
     for name in ("iaf", "planar"):
         model = model_of(make(name), objective=objective)
         model.compile("adam")
@@ -407,15 +396,18 @@ def test_saved_and_exported(tmp_path, x):
 
 
 @priors
-def test_prior_in_a_model(kind, digits):
-    model = model_of(layers.IndependentNormal(4, hidden=(16,)), layers.AutoregressiveFlow(4, 2, (12,), kind))
-    twin = model_of(layers.IndependentNormal(4, hidden=(16,)), layers.AutoregressiveFlow(4, 2, (12,), kind))
+def test_prior_in_a_model(kind, x):
+    model, twin = (
+        model_of(layers.IndependentNormal(4, hidden=(16,)), layers.AutoregressiveFlow(4, 2, (12,), kind))
+        for _ in range(2)
+    )
+    model.compile("adam")
+    found = dict(zip((v.path for v in model.trainable_variables), model._gradients(tf.constant(x)), strict=True))
+    twin.build((None, 8, 8, 1))
     for a, b in zip(model.weights, twin.weights, strict=True):
         np.testing.assert_array_equal(a, b)  # the prior has its seed of the model
-    before = [v.numpy() for v in model.prior.trainable_variables]
-    model.compile(keras.optimizers.Adam(3e-3))
-    model.fit(digits.train, epochs=1, verbose=0)
-    assert any((v.numpy() != b).any() for v, b in zip(model.prior.trainable_variables, before, strict=True))
+    # The last layers start at zero, and what is below them learns from the second step on.
+    assert any(np.any(found[v.path]) for v in model.prior.trainable_variables)
     assert np.isfinite(model.sample(3, seed=0)).all()
 
 
@@ -435,7 +427,7 @@ def test_wake_sleep_draws_from_a_flow(x):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
 def test_precision(policy, x):
     model = model_of_all(prior="realnvp", dtype=policy)
-    model.compile("adam")
+    model.compile("adam", jit_compile=policy != "float64")
     assert np.isfinite(model.fit(x, verbose=0).history["loss"]).all()
     assert model.encode(x).dtype == ("float64" if policy == "float64" else "float32")
 
