@@ -64,7 +64,7 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
         )
 
     def log_likelihood_seeded(x, seed, num_samples):
-        return model.likelihood_program(x, num_samples, seed)._asdict()
+        return model.likelihood_program(x, num_samples, seed).scores()
 
     def log_likelihood(x):
         return log_likelihood_seeded(x, fixed_seed, tf.constant(num_samples, tf.int32))

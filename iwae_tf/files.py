@@ -1,8 +1,11 @@
 """Files and folders that appear under their name only when they are whole."""
 
 import contextlib
+import io
 import shutil
 from pathlib import Path
+
+import pandas as pd
 
 
 @contextlib.contextmanager
@@ -39,3 +42,64 @@ def _remove(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+class Journal:
+    """Rows of a table that are kept part by part, in a CSV file if there is a path, so that long work can be taken up.
+
+    Every part goes to the file in one piece, and a piece that an interrupt has cut short is left out on reading.
+
+    Args:
+      path: a CSV file, or `None`.
+      about: dict of numbers or strings that say what the rows are of, the first columns of the file.
+
+    Raises:
+      ValueError: if the file holds the rows of something else.
+    """
+
+    def __init__(self, path, about):
+        self._path, self._about = None if path is None else Path(path), about
+        self._parts = {}
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            self._read()
+
+    def _read(self):
+        text = self._path.read_text()
+        whole = text[: text.rfind("\n") + 1]
+        rows = pd.read_csv(io.StringIO(whole), float_precision="round_trip") if whole else pd.DataFrame()
+        if len(rows):
+            found = rows[[name for name in self._about if name in rows]].drop_duplicates().to_dict("records")
+            if found != [self._about]:
+                raise ValueError(f"Expected {self._path} to hold rows of {self._about}. Received: {found}")
+            sizes = rows.groupby("part").part_size.first()
+            complete = [i for i, part in rows.groupby("part") if len(part) == sizes[i]]
+            rows = rows[rows.part.isin(complete)]
+            self._parts = dict(iter(rows.groupby("part")))
+        # What an interrupt has cut short goes.
+        if rows.empty:
+            self._path.unlink()
+            return
+        with written_whole(self._path, overwrite=True) as part:
+            rows.to_csv(part, index=False)
+
+    def has(self, i):
+        """Whether part i is there."""
+        return i in self._parts
+
+    def add(self, i, rows):
+        """Adds part i, a `DataFrame`."""
+        rows = rows.assign(**self._about, part=i, part_size=len(rows))
+        rows = rows[[*self._about, "part", "part_size", *rows.columns.drop([*self._about, "part", "part_size"])]]
+        self._parts[i] = rows
+        if self._path is not None:
+            empty = not self._path.exists() or not self._path.stat().st_size
+            with self._path.open("a") as file:
+                file.write(rows.to_csv(index=False, header=empty))
+
+    def table(self):
+        """Returns all rows, without what they are of."""
+        rows = pd.concat([self._parts[i] for i in sorted(self._parts)], ignore_index=True)
+        return rows.drop(columns=[*self._about, "part", "part_size"])

@@ -14,6 +14,8 @@ from iwae_tf.objectives.base import check_count
 MOST_SAMPLES = 500
 #: Bytes that scoring them may need, for each of the observations that stand side by side.
 MEMORY = 2**28
+#: Log weights of each observation that are kept, the largest, to judge the estimate by.
+NUM_LARGEST = 256
 
 
 class Estimate(NamedTuple):
@@ -23,15 +25,21 @@ class Estimate(NamedTuple):
       log_likelihood: log (1/k) sum_i w_i, in nats.
       standard_error: its delta-method standard error, in nats; NaN for k = 1.
       effective_sample_size: (sum w)^2 / sum w^2, in [1, k].
+      largest_log_weights: `[batch, NUM_LARGEST]`, the largest first; -inf where there are no more samples.
     """
 
     log_likelihood: tf.Tensor
     standard_error: tf.Tensor
     effective_sample_size: tf.Tensor
+    largest_log_weights: tf.Tensor
+
+    def scores(self):
+        """Returns a dict of all but the largest log weights."""
+        return {name: value for name, value in self._asdict().items() if name != "largest_log_weights"}
 
 
 def stream(draw, num_samples, batch_size, chunk_size, dtype=tf.float32):
-    """Estimates log (1/k) sum_i w_i from chunks of log weights, by running sums of w and of w^2.
+    """Estimates log (1/k) sum_i w_i from chunks of log weights, by running sums of w and of w^2 and the largest w.
 
     Args:
       draw: a function from the number of a chunk, a scalar int32 tensor, to log weights `[chunk_size, batch_size]`.
@@ -44,19 +52,22 @@ def stream(draw, num_samples, batch_size, chunk_size, dtype=tf.float32):
       An `Estimate`.
     """
 
-    def add(i, *sums):
+    def add(i, largest, *sums):
         counted = (tf.range(chunk_size) < num_samples - i * chunk_size)[:, tf.newaxis]
         log_weights = tf.where(counted, draw(i), -float("inf"))
         added = [tf.reduce_logsumexp(power * log_weights, axis=0) for power in (1.0, 2.0)]
-        return (i + 1, *(tf.reduce_logsumexp(tf.stack(pair), axis=0) for pair in zip(sums, added, strict=True)))
+        largest = tf.math.top_k(tf.concat([largest, tf.transpose(log_weights)], 1), NUM_LARGEST).values
+        sums = (tf.reduce_logsumexp(tf.stack(pair), axis=0) for pair in zip(sums, added, strict=True))
+        return i + 1, largest, *sums
 
+    none = tf.fill([batch_size, NUM_LARGEST], tf.constant(-float("inf"), dtype))
     nothing = tf.fill([batch_size], tf.constant(-float("inf"), dtype))
-    _, log_sum, log_sum_of_squares = tf.while_loop(
-        lambda i, *_: i * chunk_size < num_samples, add, (0, nothing, nothing), parallel_iterations=1
+    _, largest, log_sum, log_sum_of_squares = tf.while_loop(
+        lambda i, *_: i * chunk_size < num_samples, add, (0, none, nothing, nothing), parallel_iterations=1
     )
     effective = effective_sample_size_of_sums(log_sum, log_sum_of_squares)
     k = tf.cast(num_samples, dtype)
-    return Estimate(log_sum - tf.math.log(k), standard_error(effective, k), effective)
+    return Estimate(log_sum - tf.math.log(k), standard_error(effective, k), effective, largest)
 
 
 def chunk_size(model):
@@ -117,7 +128,7 @@ def program(model):
                     row = model.preprocess(row, seed)
                 return Estimate(*(part[0] for part in compiled(row, num_samples, seed)))
 
-            spec = Estimate(*[tf.TensorSpec([], dtype)] * 3)
+            spec = Estimate(*[tf.TensorSpec([], dtype)] * 3, tf.TensorSpec([NUM_LARGEST], dtype))
             return tf.map_fn(score_row, x, parallel_iterations=abreast, fn_output_signature=spec)
 
         return rows
