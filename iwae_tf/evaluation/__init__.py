@@ -3,15 +3,24 @@
 from iwae_tf.evaluation.active_units import active_units
 from iwae_tf.evaluation.annealing import ais, bdmc
 from iwae_tf.evaluation.clusters import responsibilities
+from iwae_tf.evaluation.decomposition import decompose, kl_of_units
 from iwae_tf.evaluation.gradient_snr import gradient_snr
+from iwae_tf.evaluation.importance_weights import importance_weights
+from iwae_tf.evaluation.inference_gaps import inference_gaps
 from iwae_tf.evaluation.log_likelihood import log_likelihood, summarize
+from iwae_tf.evaluation.out_of_distribution import out_of_distribution
 
 __all__ = [
     "active_units",
     "ais",
     "bdmc",
+    "decompose",
     "gradient_snr",
+    "importance_weights",
+    "inference_gaps",
+    "kl_of_units",
     "log_likelihood",
+    "out_of_distribution",
     "responsibilities",
     "summarize",
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from iwae_tf import intake, random
+from iwae_tf.evaluation.batches import seen_batches
 
 
 def active_units(model, data, threshold=0.01, seed=0):
@@ -29,10 +29,8 @@ def active_units(model, data, threshold=0.01, seed=0):
       Burda, Grosse & Salakhutdinov 2015, arXiv:1509.00519, section 5.2.
     """
     means = []  # per batch, per layer: [batch, units]
-    for i, x in enumerate(intake.x_batches(data)[0]):
-        batch_seed = random.fold_in(random.as_seed(seed), i)
-        seen = model.preprocess(model.admit(x), batch_seed)
-        posteriors, _ = model.infer(model.posterior(seen), (), random.fold_in(batch_seed, 1))
+    for seen, batch_seed in seen_batches(model, data, seed):
+        posteriors, _ = model.infer(model.posterior(seen), (), batch_seed)
         means.append([q.mean().numpy().reshape(len(seen), -1) for q in posteriors])
     tables = []
     for layer, parts in enumerate(zip(*means, strict=True), start=1):

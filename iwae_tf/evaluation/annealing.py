@@ -2,14 +2,14 @@
 
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 from tensorflow_probability import mcmc
 
-from iwae_tf import intake, random
+from iwae_tf import random
 from iwae_tf.compiling import with_fallback
+from iwae_tf.evaluation.batches import seen_batches
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, standard_error
 from iwae_tf.objectives.base import check_choice, check_count
 
@@ -52,15 +52,8 @@ def ais(model, data, num_steps=1000, num_chains=16, num_leapfrog_steps=10, start
     """
     _check(num_steps, num_chains, num_leapfrog_steps, start)
     run = _program(model, num_steps, num_chains, num_leapfrog_steps, start, reverse=False)
-    parts, size = intake.x_batches(data)
-    progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
-    tables = []
-    for i, x in enumerate(parts):
-        batch_seed = random.fold_in(random.as_seed(seed), i)
-        seen = model.preprocess(model.admit(x), batch_seed)
-        tables.append(_table(*run(seen, None, random.fold_in(batch_seed, 1))))
-        progress.update(i + 1)
-    return pd.concat(tables, ignore_index=True)
+    batches = seen_batches(model, data, seed, verbose)
+    return pd.concat([_table(*run(x, None, batch_seed)) for x, batch_seed in batches], ignore_index=True)
 
 
 def bdmc(model, num_observations=100, num_steps=1000, num_chains=16, num_leapfrog_steps=10, start="prior", seed=0):
@@ -132,9 +125,12 @@ def _program(model, num_steps, num_chains, num_leapfrog_steps, start, reverse):
     def run(x, z, seed):
         def densities(*z):
             """log p(x, z) and the log density of the start, `[chains, batch]`."""
-            terms = model.score(x, z, model.posteriors(x, z))
-            joint = terms.log_weights() + terms.log_posterior
-            return joint, terms.log_posterior if start == "posterior" else joint - terms.reconstruction
+            observation, *priors = model.generative(z)
+            log_prior = tf.add_n([p.log_prob(z_l) for p, z_l in zip(priors, z, strict=True)])
+            joint = observation.log_prob(x) + log_prior
+            if start == "prior":
+                return joint, log_prior
+            return joint, tf.add_n([q.log_prob(z_l) for q, z_l in zip(model.posteriors(x, z), z, strict=True)])
 
         ends = [lambda *z: densities(*z)[1], lambda *z: densities(*z)[0]]
         if reverse:

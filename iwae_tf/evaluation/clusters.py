@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from iwae_tf import intake, random
+from iwae_tf.evaluation.batches import seen_batches
 
 
 def responsibilities(model, data, seed=0):
@@ -29,10 +29,8 @@ def responsibilities(model, data, seed=0):
             f"Expected a prior with components, such as layers.GaussianMixture. Received: {type(model.prior).__name__}"
         )
     parts = []
-    for i, x in enumerate(intake.x_batches(data)[0]):
-        batch_seed = random.fold_in(random.as_seed(seed), i)
-        seen = model.preprocess(model.admit(x), batch_seed)
-        posteriors, _ = model.infer(model.posterior(seen), (), random.fold_in(batch_seed, 1))
+    for seen, batch_seed in seen_batches(model, data, seed):
+        posteriors, _ = model.infer(model.posterior(seen), (), batch_seed)
         parts.append(model.prior.responsibilities(posteriors[-1].mean()).numpy())
     probabilities = np.concatenate(parts)
     table = pd.DataFrame(probabilities, columns=[f"component_{c}" for c in range(probabilities.shape[1])])

@@ -1,0 +1,49 @@
+"""Passes over a data set: every batch as the likelihood sees it."""
+
+import keras
+import tensorflow as tf
+
+from iwae_tf import intake, random
+from iwae_tf.compiling import with_fallback
+from iwae_tf.objectives.base import check_count
+
+
+def seen_batches(model, data, seed=0, verbose=0):
+    """Yields every batch after the preprocessing, and a seed (`int32[2]`) for what is drawn given it.
+
+    Args:
+      model: an `IWAE`.
+      data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, as in the training set.
+      seed: integer seed.
+      verbose: 1 shows a progress bar.
+
+    Raises:
+      ValueError: if the data are not such as the model takes.
+    """
+    parts, size = intake.x_batches(data)
+    progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
+    for i, x in enumerate(parts):
+        batch_seed = random.fold_in(random.as_seed(seed), i)
+        yield model.preprocess(model.admit(x), batch_seed), random.fold_in(batch_seed, 1)
+        progress.update(i + 1)
+
+
+def mapped(model, function, data, seed=0, verbose=0):
+    """Yields a function of x and a seed, compiled as the model is, of every batch; see `seen_batches`."""
+
+    def make(jit_compile):
+        return tf.function(function, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
+
+    run = with_fallback(model, make)
+    for x, batch_seed in seen_batches(model, data, seed, verbose):
+        yield run(x, batch_seed)
+
+
+def terms(model, data, num_samples, seed=0, verbose=0):
+    """Yields the `Terms` of every batch, of `num_samples` samples per observation."""
+    check_count(num_samples, "num_samples")
+
+    def draw(x, seed):
+        return model.terms(x, model.posterior(x), num_samples, seed)
+
+    return mapped(model, draw, data, seed, verbose)

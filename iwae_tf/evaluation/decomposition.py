@@ -1,0 +1,90 @@
+"""Where the nats go: the bound, the gap and the KL, layer by layer and unit by unit."""
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from iwae_tf.evaluation.batches import seen_batches, terms
+from iwae_tf.evaluation.log_likelihood import log_likelihood
+from iwae_tf.log_weights import log_mean_exp
+from iwae_tf.objectives.base import check_count
+
+
+def decompose(model, data, num_samples=64, num_samples_of_log_likelihood=5000, seed=0, verbose=0):
+    """Splits log p^(x) of every observation into the bounds below it and what they lack.
+
+    Args:
+      model: an `IWAE`.
+      data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, as in the training set.
+      num_samples: k of the bound between the two.
+      num_samples_of_log_likelihood: samples for log p^.
+      seed: integer seed of the preprocessing and of the samples.
+      verbose: 1 shows a progress bar.
+
+    Returns:
+      A `DataFrame` with a row per observation, in nats: `elbo` (L_1), `bound` (L_k), `log_likelihood` (log p^),
+      `negative_kl`, which is L_1 - log p^ and estimates -KL(q(z|x) || p(z|x)); `distortion`, -E log p(x|z), and `rate`,
+      E (log q(z|x) - log p(z)), whose sum is -L_1; and `kl_1`, ..., `kl_L`, the parts of the rate of each layer. The
+      expectations are means over the k samples.
+
+    Raises:
+      ValueError: as in `log_likelihood`.
+
+    References:
+      Rainforth et al. 2018, arXiv:1802.04537, table 1; Alemi et al. 2018, Fixing a Broken ELBO, arXiv:1711.00464.
+    """
+    parts = []
+    for part in terms(model, data, num_samples, seed):
+        layers = {f"kl_{i}": tf.reduce_mean(kl, 0).numpy() for i, kl in enumerate(part.kl_of_layers, start=1)}
+        distortion = -tf.reduce_mean(part.reconstruction, 0).numpy()
+        rate = tf.reduce_mean(part.kl, 0).numpy()
+        bound = log_mean_exp(part.log_weights()).numpy()
+        parts.append(
+            pd.DataFrame({"elbo": -distortion - rate, "bound": bound, "distortion": distortion, "rate": rate, **layers})
+        )
+    table = pd.concat(parts, ignore_index=True)
+    found = log_likelihood(model, data, num_samples_of_log_likelihood, seed, verbose).log_likelihood
+    table.insert(2, "log_likelihood", found)
+    table.insert(3, "negative_kl", table.elbo - found)
+    return table
+
+
+def kl_of_units(model, data, num_samples=64, seed=0):
+    """Computes the KL of every latent unit from its prior, mean over data and samples.
+
+    Args:
+      model: an `IWAE` whose posteriors and priors are of independent units.
+      data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, as in the training set.
+      num_samples: samples per observation.
+      seed: integer seed of the preprocessing and of the samples.
+
+    Returns:
+      A `DataFrame` with a row per unit: `layer` (1 is nearest x), `unit`, `kl` in nats. Layers whose posterior or prior
+      does not factorise over units (flows, mixtures, full covariances) have no such parts, and are left out.
+
+    Raises:
+      ValueError: if the data are not such as the model takes.
+    """
+    check_count(num_samples, "num_samples")
+    sums: dict[int, np.ndarray] = {}
+    count = 0
+    for seen, batch_seed in seen_batches(model, data, seed):
+        posteriors, z = model.infer(model.posterior(seen), num_samples, batch_seed)
+        count += len(seen)
+        for layer, (q, p, z_l) in enumerate(zip(posteriors, model.generative(z)[1:], z, strict=True), start=1):
+            pair = [_of_units(d) for d in (q, p)]
+            if None in pair:
+                continue
+            kl = tf.reduce_mean(pair[0].log_prob(z_l) - pair[1].log_prob(z_l), 0)
+            kl = tf.reshape(tf.broadcast_to(kl, z_l.shape[1:]), [len(seen), -1])
+            sums[layer] = sums.get(layer, 0) + tf.reduce_sum(kl, 0).numpy().astype(np.float64)
+    rows = [pd.DataFrame({"layer": layer, "unit": range(len(s)), "kl": s / count}) for layer, s in sums.items()]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["layer", "unit", "kl"])
+
+
+def _of_units(distribution):
+    """Returns the distribution over scalars of which this one is a product, or `None`."""
+    if isinstance(distribution, tfd.Independent) and not len(distribution.distribution.event_shape):
+        return distribution.distribution
+    return None

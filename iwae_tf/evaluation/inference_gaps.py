@@ -1,0 +1,87 @@
+"""What inference costs: the gap between log p(x) and the ELBO, by its causes."""
+
+import keras
+import pandas as pd
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from iwae_tf import random
+from iwae_tf.evaluation.batches import seen_batches
+from iwae_tf.evaluation.log_likelihood import log_likelihood
+from iwae_tf.layers.normal import Normal
+from iwae_tf.objectives.base import check_count
+
+
+def inference_gaps(
+    model, data, num_steps=500, num_samples=32, learning_rate=0.02, num_samples_of_log_likelihood=5000, seed=0,
+    verbose=0,
+):  # fmt: skip
+    """Splits log p^(x) - ELBO into an approximation gap and an amortisation gap.
+
+    For every observation the best diagonal Gaussian is sought, by gradient ascent of the ELBO from the mean and the
+    deviation of q(z|x) on. What even this one lacks is the fault of the family, the approximation gap; what q(z|x)
+    lacks beside it that of the network, the amortisation gap, below 0 where q is of a richer family.
+
+    Args:
+      model: an `IWAE` with one stochastic layer.
+      data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, as in the training set.
+      num_steps: steps of Adam for every observation.
+      num_samples: samples per observation and step; 64 times as many for the ELBOs.
+      learning_rate: that of Adam, which falls to 0 along a cosine.
+      num_samples_of_log_likelihood: samples for log p^.
+      seed: integer seed of the preprocessing and of the samples.
+      verbose: 1 shows progress bars.
+
+    Returns:
+      A `DataFrame` with a row per observation, in nats: `elbo`, `optimized`, the ELBO of the best Gaussian,
+      `log_likelihood`; `amortization_gap`, `optimized` - `elbo`, and `approximation_gap`, `log_likelihood` -
+      `optimized`.
+
+    Raises:
+      ValueError: if the model has more stochastic layers, a number is no integer of at least 1, or the data are not such
+        as the model takes.
+
+    References:
+      Cremer, Li & Duvenaud 2018, Inference Suboptimality in Variational Autoencoders, arXiv:1801.03558.
+    """
+    for value, name in ((num_steps, "num_steps"), (num_samples, "num_samples")):
+        check_count(value, name)
+    if len(model.encoder) != 1:
+        raise ValueError(f"Expected a model of one stochastic layer. Received: {len(model.encoder)}")
+    rows = []
+    for x, batch_seed in seen_batches(model, data, seed, verbose):
+        q = model.posterior(x)
+        best = _best_gaussian(model, x, q, num_steps, num_samples, learning_rate, batch_seed)
+        last = random.fold_in(batch_seed, num_steps)
+        elbos = [_elbo(model, x, d, 64 * num_samples, last) for d in (q, best)]
+        rows.append(pd.DataFrame({name: e.numpy() for name, e in zip(("elbo", "optimized"), elbos, strict=True)}))
+    table = pd.concat(rows, ignore_index=True)
+    table["log_likelihood"] = log_likelihood(model, data, num_samples_of_log_likelihood, seed, verbose).log_likelihood
+    return table.assign(
+        amortization_gap=table.optimized - table.elbo, approximation_gap=table.log_likelihood - table.optimized
+    )
+
+
+def _elbo(model, x, q, num_samples, seed):
+    z = [q.sample(num_samples, seed=seed)]
+    return tf.reduce_mean(model.score(x, z, [q]).log_weights(), axis=0)
+
+
+def _best_gaussian(model, x, q, num_steps, num_samples, learning_rate, seed):
+    loc, log_scale = (tf.Variable(v) for v in (q.mean(), tf.math.log(q.stddev())))
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, num_steps))
+    optimizer.build([loc, log_scale])
+
+    def gaussian():
+        return tfd.Independent(Normal(tf.identity(loc), tf.exp(log_scale)), loc.shape.rank - 1)
+
+    @tf.function(jit_compile=bool(model.jit_compile))
+    def train():
+        for i in tf.range(num_steps):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([loc, log_scale])
+                loss = -tf.reduce_sum(_elbo(model, x, gaussian(), num_samples, random.fold_in(seed, i)))
+            optimizer.apply(tape.gradient(loss, [loc, log_scale]), [loc, log_scale])
+
+    train.get_concrete_function()()
+    return gaussian()
