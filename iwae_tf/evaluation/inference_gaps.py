@@ -38,8 +38,8 @@ def inference_gaps(
       `optimized`.
 
     Raises:
-      ValueError: if the model has more stochastic layers, a number is no integer of at least 1, or the data are not such
-        as the model takes.
+      ValueError: if the model has more stochastic layers, a number is no integer of at least 1, or the data are not
+        such as the model takes.
 
     References:
       Cremer, Li & Duvenaud 2018, Inference Suboptimality in Variational Autoencoders, arXiv:1801.03558.

@@ -53,7 +53,7 @@ def _rows(model, x, num_samples, seed, i):
     """Returns the rows of batch i."""
     seen = model.preprocess(model.admit(x), random.fold_in(seed, i))
     estimate = model.likelihood_program(seen, tf.constant(num_samples, tf.int32), seed, preprocess=False)
-    rows = pd.DataFrame({name: values.numpy() for name, values in estimate.scores().items()})
+    rows = pd.DataFrame({name: values.numpy().astype(np.float64) for name, values in estimate.scores().items()})
     largest = estimate.largest_log_weights.numpy()
     return rows.assign(pareto_k=pareto_k(largest, num_samples), jackknife=jackknifed(rows, largest, num_samples))
 

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,8 @@ from ..conftest import small_model
 
 def test_log_likelihood_has_a_row_per_observation(trained, digits):
     table = evaluation.log_likelihood(trained, digits.test, num_samples=100)
-    assert list(table.columns) == ["log_likelihood", "standard_error", "effective_sample_size"]
+    columns = ["log_likelihood", "standard_error", "effective_sample_size", "pareto_k", "jackknife"]
+    assert list(table.columns) == columns
     assert len(table) == 250 and table.notna().all().all()
     assert table.effective_sample_size.between(1, 100.01).all()
     pd.testing.assert_frame_equal(table, evaluation.log_likelihood(trained, digits.test, num_samples=100))
@@ -19,7 +22,7 @@ def test_log_likelihood_has_a_row_per_observation(trained, digits):
 
 def test_log_likelihood_is_the_models_where_nothing_is_drawn(x):
     model = small_model(preprocessing=layers.StochasticBinarization("threshold"))
-    expected = likelihood.estimate(model, x, 300, seed=4)._asdict()
+    expected = likelihood.estimate(model, x, 300, seed=4).scores()
     for data in (x, tf.data.Dataset.from_tensor_slices((x, x)).batch(7)):
         table = evaluation.log_likelihood(model, data, num_samples=300, seed=4)
         for name, values in expected.items():
@@ -32,16 +35,59 @@ def test_each_row_gets_a_binarisation_of_its_own(trained):
     assert len(set(trained.log_likelihood(grey, 50, seed=0).numpy())) == 1
 
 
-def test_summarize():
-    table = pd.DataFrame(
-        {"log_likelihood": [-1.0, -3.0], "standard_error": [3.0, 4.0], "effective_sample_size": [2.0, 4.0]}
+def table_of(pareto_k, jackknife):
+    return pd.DataFrame(
+        {
+            "log_likelihood": [-1.0, -3.0],
+            "standard_error": [3.0, 4.0],
+            "effective_sample_size": [2.0, 4.0],
+            "pareto_k": pareto_k,
+            "jackknife": jackknife,
+        }
     )
+
+
+def test_summarize():
+    table = table_of([0.5, 0.8], [-0.5, -2.5])
     summary = evaluation.summarize(table)
     assert summary["log_likelihood"] == -2 and summary["num_observations"] == 2
     np.testing.assert_allclose(summary["standard_error"], 2**0.5 / 2**0.5)
+    np.testing.assert_allclose([summary["low"], summary["high"]], [-3.96, -0.04])
     np.testing.assert_allclose(summary["sampling_error"], 12.5**0.5)
     assert summary["effective_sample_size"] == 3
+    assert summary["unreliable"] == 0.5 and summary["jackknife"] == -1.5
     assert np.isnan(evaluation.summarize(table[:1])["standard_error"])
+
+
+@pytest.mark.parametrize(
+    "pareto_k, jackknife, verdict",
+    [
+        ([0.1, 0.2], [-0.95, -2.95], "Can be trusted: 0% of the observations"),
+        ([0.1, 0.2], [-0.8, -2.8], r"Fair, and probably low.*\+0.20 nats"),
+        ([0.1, 0.9], [-0.5, -2.5], "A lower bound, and no more: 50% of the observations.*evaluation.ais"),
+        ([np.nan, np.nan], [-1.0, -3.0], "Too few samples to judge"),
+    ],
+)
+def test_verdict(pareto_k, jackknife, verdict):
+    assert re.match(verdict, evaluation.summarize(table_of(pareto_k, jackknife))["verdict"])
+
+
+def test_interrupted_work_goes_on(trained, digits, tmp_path, monkeypatch):
+    """Half of the batches, the last of them cut short in the file, and the rest later: the table of one go."""
+    path = tmp_path / "scores.csv"
+    whole = evaluation.log_likelihood(trained, digits.test, 50)
+    evaluation.log_likelihood(trained, digits.test.take(4), 50, path=path)
+    path.write_bytes(path.read_bytes()[:-30])
+    scored = []
+    program = trained.likelihood_program
+    counting = lambda x, *args, **kwargs: scored.append(x) or program(x, *args, **kwargs)  # noqa: E731
+    monkeypatch.setitem(trained.__dict__, "likelihood_program", counting)
+    table = evaluation.log_likelihood(trained, digits.test, 50, path=path)
+    pd.testing.assert_frame_equal(table, whole)
+    assert len(scored) == len(digits.test) - 3
+    pd.testing.assert_frame_equal(evaluation.log_likelihood(trained, digits.test, 50, path=path), whole)
+    with pytest.raises(ValueError, match="to hold rows of .*'num_samples': 60.*Received: .*'num_samples': 50"):
+        evaluation.log_likelihood(trained, digits.test, 60, path=path)
 
 
 def test_active_units_of_every_layer(trained, digits):

@@ -1,0 +1,53 @@
+import arviz
+import numpy as np
+import pandas as pd
+import pytest
+
+from iwae_tf.evaluation.tails import jackknifed, pareto_k
+
+
+@pytest.fixture
+def log_weights():
+    """5000 log weights whose tails have the shapes 0.3, 0.7 and 1.2."""
+    return np.random.default_rng(0).exponential(size=(3, 5000)) * [[0.3], [0.7], [1.2]]
+
+
+@pytest.mark.parametrize("k", [25, 100, 1000, 5000])
+def test_pareto_k_is_that_of_the_whole_sample(log_weights, k):
+    largest = -np.sort(-log_weights[:, :k], axis=1)[:, :256]
+    padded = np.pad(largest, [(0, 0), (0, 256 - largest.shape[1])], constant_values=-np.inf)
+    expected = [arviz.psislw(row[:k])[1] for row in log_weights]
+    np.testing.assert_allclose(pareto_k(padded, k), expected, rtol=1e-6)
+
+
+def test_pareto_k_of_pareto_tails(log_weights):
+    """The tail of 213 has a standard error of (1 + k) / sqrt(213), 0.15 at most: 3 of them."""
+    found = pareto_k(-np.sort(-log_weights, axis=1)[:, :256], 5000)
+    np.testing.assert_allclose(found, [0.3, 0.7, 1.2], atol=0.45)
+
+
+def test_pareto_k_of_more_samples_than_are_kept(log_weights):
+    found = pareto_k(-np.sort(-np.tile(log_weights, 20), axis=1)[:, :256], 100_000)
+    assert np.isfinite(found).all()
+
+
+def test_pareto_k_without_a_tail():
+    assert np.isnan(pareto_k(np.zeros((2, 256)), 24)).all()
+    assert (pareto_k(np.full((2, 256), -90.0), 5000) == -np.inf).all()
+    one = np.append(0.0, np.full(255, -800.0))  # all on one sample
+    assert pareto_k(one[np.newaxis], 5000)[0] == np.inf
+
+
+@pytest.mark.parametrize("k", [2, 10, 256, 5000])
+def test_jackknife_is_that_of_leaving_each_sample_out(log_weights, k):
+    w = np.exp(log_weights[:, :k])
+    estimate = np.log(w.mean(1))
+    without = np.log((w.sum(1, keepdims=True) - w) / (k - 1)).mean(1)
+    table = pd.DataFrame({"log_likelihood": estimate - 90, "effective_sample_size": w.sum(1) ** 2 / (w**2).sum(1)})
+    largest = -np.sort(-log_weights[:, :k], axis=1)[:, :256] - 90
+    np.testing.assert_allclose(jackknifed(table, largest, k) + 90, k * estimate - (k - 1) * without, atol=1e-3)
+
+
+def test_jackknife_of_one_sample():
+    table = pd.DataFrame({"log_likelihood": [-1.0], "effective_sample_size": [1.0]})
+    assert np.isnan(jackknifed(table, np.zeros((1, 256)), 1)).all()
