@@ -2,6 +2,7 @@
 
 from iwae_tf.evaluation.active_units import active_units
 from iwae_tf.evaluation.annealing import ais, bdmc
+from iwae_tf.evaluation.bounds import bounds
 from iwae_tf.evaluation.clusters import responsibilities
 from iwae_tf.evaluation.decomposition import decompose, kl_of_units
 from iwae_tf.evaluation.gradient_snr import gradient_snr
@@ -14,6 +15,7 @@ __all__ = [
     "active_units",
     "ais",
     "bdmc",
+    "bounds",
     "decompose",
     "gradient_snr",
     "importance_weights",

@@ -35,7 +35,7 @@ def test_bdmc_bounds_from_both_sides(linear_gaussian):
     coarse, fine = (evaluation.bdmc(model, num_steps=n, **settings) for n in (3, 300))
     for table in (coarse, fine):
         np.testing.assert_allclose(table.gap, table.upper - table.lower, atol=1e-5)
-    assert coarse.gap.mean() > 0.1 > 0.05 > fine.gap.mean() > -0.02
+    assert coarse.gap.mean() > 0.1 and -0.02 < fine.gap.mean() < 0.05
 
 
 def test_density_of_q_is_not_asked_for_from_the_prior(x):

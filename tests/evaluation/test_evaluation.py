@@ -86,7 +86,7 @@ def test_interrupted_work_goes_on(trained, digits, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(table, whole)
     assert len(scored) == len(digits.test) - 3
     pd.testing.assert_frame_equal(evaluation.log_likelihood(trained, digits.test, 50, path=path), whole)
-    with pytest.raises(ValueError, match="to hold rows of .*'num_samples': 60.*Received: .*'num_samples': 50"):
+    with pytest.raises(ValueError, match=r"to hold rows of .*'num_samples': 60.*Received: .*'num_samples': 50"):
         evaluation.log_likelihood(trained, digits.test, 60, path=path)
 
 

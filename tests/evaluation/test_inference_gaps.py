@@ -19,5 +19,5 @@ def test_gap_of_a_posterior_that_is_off_is_amortisation(linear_gaussian):
 
 
 def test_one_stochastic_layer_only(x):
-    with pytest.raises(ValueError, match="one stochastic layer. Received: 2"):
+    with pytest.raises(ValueError, match=r"one stochastic layer. Received: 2"):
         evaluation.inference_gaps(small_model(2), x)

@@ -1,0 +1,18 @@
+"""Functions that return matplotlib figures."""
+
+from iwae_tf.plots.curves import activity, bounds, histories, weights
+from iwae_tf.plots.images import interpolations, manifold, reconstructions, samples
+from iwae_tf.plots.latent import aggregated_posterior, posteriors
+
+__all__ = [
+    "activity",
+    "aggregated_posterior",
+    "bounds",
+    "histories",
+    "interpolations",
+    "manifold",
+    "posteriors",
+    "reconstructions",
+    "samples",
+    "weights",
+]

@@ -1,0 +1,81 @@
+"""Pictures of the space of z."""
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from iwae_tf.evaluation.batches import seen_batches
+from iwae_tf.plots.images import check_plane
+
+
+def posteriors(models, x, span=3.5, num_points=120, seed=0):
+    """Draws the true posterior p(z|x) on the plane of z as heat maps, and q(z|x) beside each.
+
+    Args:
+      models: dict from titles to models with one stochastic layer of two units, such as a VAE and IWAEs of the same
+        data: a pair of columns each.
+      x: data `[n, *event_shape]`, as in the training set: a row each.
+      span: the plane is drawn from -span to span.
+      num_points: points along each axis.
+      seed: integer seed of the preprocessing.
+
+    Returns:
+      A `matplotlib.figure.Figure`.
+
+    Raises:
+      ValueError: if a model's latent space is no plane, or the data are not such as it takes.
+    """
+    along = np.linspace(-span, span, num_points, dtype=np.float32)
+    z = tf.constant(np.stack(np.meshgrid(along, along), -1).reshape(-1, 1, 2))
+    figure = Figure(figsize=(3.2 * len(models), 1.7 * len(x) + 0.4), dpi=150, layout="constrained")
+    rows = figure.subplots(len(x), 2 * len(models), squeeze=False)
+    for column, (title, model) in enumerate(models.items()):
+        seen = model.preprocess(model.admit(x), model.next_seed(seed))
+        check_plane(model)
+        q = model.posterior(seen)
+        observation, prior = model.generative([z])
+        joint = observation.log_prob(seen) + prior.log_prob(z)  # [points, n]
+        for shift, (name, log_density) in enumerate({"p(z|x)": joint, "q(z|x)": q.log_prob(z)}.items()):
+            density = tf.nn.softmax(log_density, axis=0).numpy().T.reshape(-1, num_points, num_points)
+            for axes, image in zip(rows[:, 2 * column + shift], density, strict=True):
+                axes.imshow(image, origin="lower", extent=(-span, span) * 2, cmap="magma")
+                axes.set(xticks=(), yticks=())
+            rows[0, 2 * column + shift].set_title(f"{title}\n{name}", fontsize=8)
+    return figure
+
+
+def aggregated_posterior(model, data, labels=None, units=(0, 1), seed=0):
+    """Draws a sample of q(z_1|x) for every observation over samples of the prior, in the plane of two units.
+
+    Args:
+      model: an `IWAE`.
+      data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, as in the training set.
+      labels: `[n]`, classes that give the points their colours.
+      units: the two units of z_1, counted from 0, the axes of a flattened z_1.
+      seed: integer seed of the preprocessing and of the samples.
+
+    Returns:
+      A `matplotlib.figure.Figure`.
+
+    Raises:
+      ValueError: if z_1 has no such units, or the data are not such as the model takes.
+    """
+    parts = []
+    for seen, batch_seed in seen_batches(model, data, seed):
+        _, z = model.infer(model.posterior(seen), (), batch_seed)
+        parts.append(z[0].numpy().reshape(len(seen), -1))
+    points = np.concatenate(parts)
+    if len(units) != 2 or not all(0 <= unit < points.shape[1] for unit in units):
+        raise ValueError(f"Expected two of the units 0 to {points.shape[1] - 1}. Received: {units}")
+    _, z = model.descend(len(points), model.next_seed(seed))
+    prior = z[0].numpy().reshape(len(points), -1)
+    figure = Figure(figsize=(5, 4.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*prior[:, list(units)].T, s=2, color="0.8", label="p(z_1)", rasterized=True)
+    colours = axes.scatter(*points[:, list(units)].T, s=2, c=labels, cmap=(labels is not None and "tab10") or None,
+                           label="q(z_1|x), x of the data", rasterized=True)  # fmt: skip
+    if labels is not None:
+        figure.colorbar(colours, ticks=np.unique(labels))
+    axes.set(xlabel=f"unit {units[0]}", ylabel=f"unit {units[1]}", aspect="equal")
+    axes.legend(fontsize=7, markerscale=4, loc="upper right")
+    return figure
