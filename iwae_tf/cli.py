@@ -119,11 +119,31 @@ def evaluate(
     run: Run,
     test_samples: Annotated[int | None, typer.Option(help="Samples per observation. Default: the run's.")] = None,
     data_dir: DataDir = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Write every table and picture, and a report of them, to RUN/evaluation.")
+    ] = False,
+    overwrite: Overwrite = False,
 ):
     """Evaluate the model of a run on its test data anew."""
     from iwae_tf import experiment
 
     _show(experiment.evaluate(run, test_samples, data_dir and str(data_dir)))
+    if everything:
+        from iwae_tf import reporting
+
+        typer.echo(reporting.report(run, data_dir and str(data_dir), overwrite))
+
+
+@_command
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, two or more.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("runs/comparison"),
+    overwrite: Overwrite = False,
+):
+    """Compare runs: a table of what they differ in and how they did, and their histories."""
+    from iwae_tf import reporting
+
+    typer.echo(reporting.compare(runs, output, overwrite).to_string())
 
 
 @_command
@@ -161,6 +181,7 @@ def _show(metrics: dict):
         f"\ntest log-likelihood {test['log_likelihood']:.3f} +- {test['standard_error']:.3f} nats "
         f"({test['num_samples']} samples, {test['num_observations']} observations; sampling error of one "
         f"{test['sampling_error']:.3f})\neffective sample size {test['effective_sample_size']:.1f}\n"
+        f"{test['verdict']}\n"
         f"active units {', '.join(f'{name}: {count}' for name, count in metrics['active_units'].items())}\n"
     )
 

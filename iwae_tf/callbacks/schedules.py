@@ -1,4 +1,4 @@
-"""Keras callbacks."""
+"""What changes from epoch to epoch: the learning rate and the weight of the KL."""
 
 import keras
 
