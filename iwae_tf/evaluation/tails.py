@@ -1,5 +1,7 @@
 """What the largest importance weights say of a likelihood estimate."""
 
+import warnings
+
 import numpy as np
 
 
@@ -20,7 +22,9 @@ def pareto_k(largest_log_weights, num_samples):
     References:
       Vehtari, Simpson, Gelman, Yao & Gabry 2024, Pareto Smoothed Importance Sampling, arXiv:1507.02646.
     """
-    import arviz
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that ArviZ is being refactored
+        import arviz
 
     kept = np.sort(np.asarray(largest_log_weights, np.float64), axis=1)[:, -min(num_samples, 10**9) :]
     tail = int(np.ceil(min(num_samples / 5, 3 * num_samples**0.5, kept.shape[1] - 1)))
