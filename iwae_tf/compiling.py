@@ -33,3 +33,23 @@ def with_fallback(model, make):
             return program(*args, **kwargs)
 
     return function
+
+
+def compiled(model, function):
+    """Compiles a function that is made anew for every use: traced once for each set of shapes, by XLA where it can be.
+
+    TensorFlow warns of functions that are made and called in a loop; it does not of concrete ones.
+
+    Args:
+      model: as in `with_fallback`.
+      function: a function of tensors.
+
+    Returns:
+      A function of the same arguments.
+    """
+
+    def make(jit_compile):
+        traced = tf.function(function, autograph=False, jit_compile=jit_compile)
+        return lambda *args: traced.get_concrete_function(*args)(*args)
+
+    return with_fallback(model, make)

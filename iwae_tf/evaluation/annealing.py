@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import mcmc
 
 from iwae_tf import random
-from iwae_tf.compiling import with_fallback
+from iwae_tf.compiling import compiled
 from iwae_tf.evaluation.batches import seen_batches
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, standard_error
 from iwae_tf.objectives.base import check_choice, check_count
@@ -53,7 +53,7 @@ def ais(model, data, num_steps=1000, num_chains=16, num_leapfrog_steps=10, start
     _check(num_steps, num_chains, num_leapfrog_steps, start)
     run = _program(model, num_steps, num_chains, num_leapfrog_steps, start, reverse=False)
     batches = seen_batches(model, data, seed, verbose)
-    return pd.concat([_table(*run(x, None, batch_seed)) for x, batch_seed in batches], ignore_index=True)
+    return pd.concat([_table(*run(x, [], batch_seed)) for x, batch_seed in batches], ignore_index=True)
 
 
 def bdmc(model, num_observations=100, num_steps=1000, num_chains=16, num_leapfrog_steps=10, start="prior", seed=0):
@@ -146,7 +146,7 @@ def _program(model, num_steps, num_chains, num_leapfrog_steps, start, reverse):
         )
         return log_weights, results.inner_results.acceptance
 
-    return with_fallback(model, lambda jit_compile: tf.function(run, autograph=False, jit_compile=jit_compile))
+    return compiled(model, run)
 
 
 class AdaptedResults(NamedTuple):

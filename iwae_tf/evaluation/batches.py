@@ -1,10 +1,9 @@
 """Passes over a data set: every batch as the likelihood sees it."""
 
 import keras
-import tensorflow as tf
 
 from iwae_tf import intake, random
-from iwae_tf.compiling import with_fallback
+from iwae_tf.compiling import compiled
 from iwae_tf.objectives.base import check_count
 
 
@@ -30,11 +29,7 @@ def seen_batches(model, data, seed=0, verbose=0):
 
 def mapped(model, function, data, seed=0, verbose=0):
     """Yields a function of x and a seed, compiled as the model is, of every batch; see `seen_batches`."""
-
-    def make(jit_compile):
-        return tf.function(function, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
-
-    run = with_fallback(model, make)
+    run = compiled(model, function)
     for x, batch_seed in seen_batches(model, data, seed, verbose):
         yield run(x, batch_seed)
 

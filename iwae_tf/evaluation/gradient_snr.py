@@ -5,7 +5,7 @@ import pandas as pd
 import tensorflow as tf
 
 from iwae_tf import gradients, random
-from iwae_tf.compiling import with_fallback
+from iwae_tf.compiling import compiled
 from iwae_tf.objectives.base import check_count
 
 
@@ -82,10 +82,7 @@ def _moments(model, objective, num_repeats, x, seed):
         )
         return means, [s / (num_repeats - 1) for s in squares]
 
-    def make(jit_compile):  # traced at once, since TensorFlow warns of functions that are made and called in a loop
-        return tf.function(moments, autograph=False, jit_compile=jit_compile).get_concrete_function(x, seed)
-
-    return with_fallback(model, make)(x, seed)
+    return compiled(model, moments)(x, seed)
 
 
 def _joined(arrays, chosen):
