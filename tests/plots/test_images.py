@@ -1,0 +1,77 @@
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import iwae_tf
+from iwae_tf import layers, plots
+
+
+def canvas(figure):
+    """The image that a figure shows."""
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+def test_samples_show_the_models_samples(trained):
+    figure = plots.samples(trained, n=5, seed=3)
+    assert isinstance(figure, Figure)
+    image = canvas(figure)
+    assert image.shape == (2 * 9 + 1, 3 * 9 + 1)
+    expected = trained.sample(5, seed=3).numpy()[..., 0]
+    np.testing.assert_allclose(image[1:9, 10:18], expected[1], atol=1e-6)
+    np.testing.assert_allclose(image[10:18, 1:9], expected[3], atol=1e-6)
+    figure.savefig(io.BytesIO(), format="png")
+
+
+def test_reconstructions_stand_below_what_the_model_sees(trained, x):
+    image = canvas(plots.reconstructions(trained, x[:13], seed=1))
+    assert image.shape == (4 * 9 + 1, 10 * 9 + 1)
+    seen = trained.preprocess(x[:13], trained.next_seed(1)).numpy()[..., 0]
+    np.testing.assert_array_equal(image[1:9, 1:9], seen[0])
+    np.testing.assert_allclose(image[10:18, 1:9], trained.reconstruct(x[:13], seed=1)[0, ..., 0], atol=1e-6)
+    np.testing.assert_array_equal(image[19:27, 19:27], seen[12])
+
+
+def test_only_images():
+    model = iwae_tf.IWAE(
+        [layers.IndependentNormal(2)], [layers.IndependentBernoulli(5)], layers.StandardNormal(2), seed=0
+    )
+    with pytest.raises(ValueError, match="model of images"):
+        plots.samples(model)
+
+
+def plane(**kwargs):
+    """A model of digits whose z is a plane."""
+    return iwae_tf.mlp(
+        (8, 8, 1), (2,), ((16,),), preprocessing=layers.StochasticBinarization("threshold"), seed=0, **kwargs
+    )
+
+
+def test_interpolations_begin_and_end_with_the_codes(trained, x):
+    image = canvas(plots.interpolations(trained, x[:3], x[3:6], 5, seed=1))
+    assert image.shape == (3 * 9 + 1, 5 * 9 + 1)
+    seed = trained.next_seed(1)
+    seen = trained.preprocess(x[3:6], seed)
+    expected = trained.generate(0, trained.posterior(seen).mean(), None).mean()
+    np.testing.assert_allclose(image[10:18, 37:45], expected[1, ..., 0], atol=1e-6)
+
+
+def test_interpolations_need_pairs(trained, x):
+    with pytest.raises(ValueError, match=r"as many second as first observations. Received: 3 and 2"):
+        plots.interpolations(trained, x[:3], x[:2])
+    with pytest.raises(ValueError, match="num_steps"):
+        plots.interpolations(trained, x[:3], x[:3], 1)
+
+
+def test_manifold_is_centred_on_the_origin():
+    model = plane()
+    image = canvas(plots.manifold(model, 5))
+    assert image.shape == (5 * 9 + 1, 5 * 9 + 1)
+    np.testing.assert_allclose(image[19:27, 19:27], model.generate(0, np.zeros((1, 2), "f"), None).mean()[0, ..., 0],
+                               atol=1e-5)  # fmt: skip
+
+
+def test_manifold_of_a_plane_only(trained):
+    with pytest.raises(ValueError, match=r"one stochastic layer of two units. Received: latent shapes"):
+        plots.manifold(trained)
