@@ -48,7 +48,7 @@ def test_compare_shows_what_differs(runs, tmp_path):
     assert {path.name for path in (tmp_path / "both").iterdir()} == {
         "comparison.csv", "comparison.html", "histories.png"
     }  # fmt: skip
-    with pytest.raises(ValueError, match="two runs or more. Received: 1"):
+    with pytest.raises(ValueError, match=r"two runs or more. Received: 1"):
         reporting.compare([runs / "iwae"], tmp_path / "one")
     with pytest.raises(FileNotFoundError):
         reporting.compare([runs / "iwae", runs], tmp_path / "one")
