@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 	$(BIN)/iwae-tf train --output runs/demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

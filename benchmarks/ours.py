@@ -23,11 +23,12 @@ class Fit:
       objective: an expression such as "ImportanceWeighted(50, gradient='path')", in the names of `objectives`.
       precision: a Keras dtype policy.
       steps_per_execution: as for `compile`.
+      **kwargs: further arguments of `iwae_tf.mlp`, such as `posterior="iaf"`.
     """
 
     def __init__(
         self, images, num_samples, batch_size, num_layers, objective=None, precision="float32",
-        steps_per_execution="auto",
+        steps_per_execution="auto", **kwargs,
     ):  # fmt: skip
         keras.config.set_dtype_policy(precision)
         self.device = "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
@@ -38,6 +39,7 @@ class Fit:
             objective=eval(objective or f"ImportanceWeighted({num_samples})", vars(objectives).copy()),
             preprocessing=layers.StochasticBinarization(),
             seed=0,
+            **kwargs,
         )
         self.model.compile(keras.optimizers.Adam(1e-3, epsilon=1e-4), steps_per_execution=steps_per_execution)
         self.images = images.reshape(-1, 28, 28, 1)

@@ -1,0 +1,34 @@
+"""What posteriors and priors cost beside diagonal Gaussians: a step of each in turn, k = 1 and k = 50.
+
+python -m benchmarks.distributions
+"""
+
+from benchmarks import commands
+from benchmarks.cases import Case
+from benchmarks.compare import measure, table
+from benchmarks.turns import Contender
+from iwae_tf import builders
+
+CASES = (Case(1, 20, steps=1000), Case(50, 20, steps=100))
+
+
+def contenders():
+    """The diagonal posterior with the standard normal prior, then each of the others in place of one of the two."""
+    others = [("posterior", name) for name in builders.POSTERIORS] + [("prior", name) for name in builders.PRIORS]
+    parts = {"normal": {}} | {f"{name} {part}": {part: name} for part, name in others if name != "normal"}
+    return [Contender(name, "benchmarks.ours:Fit", options) for name, options in parts.items()]
+
+
+def run(settings):
+    """Measures them; see `compare.measure`."""
+    return measure(dict.fromkeys(CASES, contenders()), settings)
+
+
+def main():
+    """Measures the cases."""
+    with commands.settings(commands.parser("benchmarks.distributions", __doc__).parse_args()) as settings:
+        commands.report("distributions", run, table, settings)
+
+
+if __name__ == "__main__":
+    main()
