@@ -49,21 +49,22 @@ COLUMNS = {
 }
 
 
-def measure(config, num_images, path):
-    """Trains a model, unless `path` has it, and evaluates it on the first test images.
+def trained(config, group, name):
+    """Trains a model, unless runs/quality has it.
 
     Returns:
-      A dict: the numbers of the table, and `log_likelihoods` of the images.
+      The model, its data, and the seconds that its training took.
     """
     import keras
-    import numpy as np
 
-    from iwae_tf import data, evaluation, experiment, random
+    from iwae_tf import data, experiment
 
     keras.config.set_dtype_policy(config.precision)
     splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
-    training = path.with_suffix(".json")
-    if training.exists():
+    digest = zlib.crc32(repr(dataclasses.replace(config, data_dir=None)).encode())
+    path = ROOT / "runs" / "quality" / group / f"{name}-{digest:08x}.keras"
+    seconds = path.with_suffix(".json")
+    if seconds.exists():
         model = keras.saving.load_model(path)
     else:
         model = experiment.build(config, splits)
@@ -71,7 +72,21 @@ def measure(config, num_images, path):
         experiment.fit(model, splits, config)
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(path)
-        training.write_text(json.dumps({"seconds": time.perf_counter() - start}))
+        seconds.write_text(json.dumps({"seconds": time.perf_counter() - start}))
+    return model, splits, json.loads(seconds.read_text())["seconds"]
+
+
+def measure(config, num_images, group, name):
+    """Evaluates a model on the first test images; see `trained`.
+
+    Returns:
+      A dict: the numbers of the table, and `log_likelihoods` of the images.
+    """
+    import numpy as np
+
+    from iwae_tf import evaluation, random
+
+    model, splits, seconds = trained(config, group, name)
     images = np.concatenate(list(splits.test.take(-(-num_images // config.batch_size)).as_numpy_iterator()))
     # Binarised once, for all that follows.
     x = model.preprocess(images[:num_images], random.as_seed(config.seed)).numpy()
@@ -82,7 +97,7 @@ def measure(config, num_images, path):
     model.objective = own
     snr = evaluation.gradient_snr(model, x[:100], 100).set_index("network").snr
     return {
-        **json.loads(training.read_text()),
+        "seconds": seconds,
         "nll": -total["log_likelihood"],
         "standard_error": total["standard_error"],
         "bound": -of_k["loss"],
@@ -128,9 +143,7 @@ def main():
     ) as pool:
         for name in options.names or group:
             config = dataclasses.replace(BASE, data_dir=options.data_dir, **group[name])
-            digest = zlib.crc32(repr(dataclasses.replace(config, data_dir=None)).encode())
-            path = ROOT / "runs" / "quality" / options.group / f"{name}-{digest:08x}.keras"
-            name_of[pool.submit(measure, config, options.images, path)] = name
+            name_of[pool.submit(measure, config, options.images, options.group, name)] = name
         rows = {}
         for future in concurrent.futures.as_completed(name_of):
             rows[name_of[future]] = future.result()

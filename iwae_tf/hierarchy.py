@@ -124,13 +124,14 @@ class Hierarchy(keras.Model):
             x = tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
         return self._inference.posterior(x, hold)
 
-    def infer(self, posterior, num_samples, seed):
+    def infer(self, posterior, num_samples, seed, change=None):
         """Samples z_1, ..., z_L ~ q(z|x), layer by layer.
 
         Args:
           posterior: what `posterior` returns, taken so that any number of draws share one encoding of x.
           num_samples: samples per observation, or `()` for one without a sample axis.
           seed: `int32[2]`.
+          change: a function of l - 1 and the sampled z_l to what takes its place. `None` takes it as it is.
 
         Returns:
           The distributions of z_1, ..., z_L given what they depend on, and the list of z, each
@@ -139,7 +140,8 @@ class Hierarchy(keras.Model):
         posteriors, z = [None] * len(self.encoder), [None] * len(self.encoder)
         for i in self._inference.order:
             posteriors[i] = self._inference.conditional(i, posterior, z)
-            z[i] = posteriors[i].sample(num_samples, seed=random.fold_in(seed, i))
+            drawn = posteriors[i].sample(num_samples, seed=random.fold_in(seed, i))
+            z[i] = drawn if change is None else change(i, drawn)
             num_samples = ()  # which the first draw has brought in
         return posteriors, z
 

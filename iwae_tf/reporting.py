@@ -15,6 +15,8 @@ from iwae_tf.files import written_whole
 
 #: Observations that are annealed and whose q is optimised, which takes long.
 FEW = 50
+#: Chains that the means of the upper layers are averaged over.
+CHAINS = 20
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -108,9 +110,11 @@ def compare(runs, output, overwrite=False):
 def _tables(model, splits, config, verbose):
     test, seed = splits.test, config.seed
     few = np.concatenate([np.asarray(x) for x in test.take(-(-FEW // config.batch_size))])[:FEW]
+    units = evaluation.active_units(model, test, num_samples=CHAINS, seed=seed)
     tables = {
         "log_likelihood": evaluation.log_likelihood(model, test, config.test_samples, seed, verbose),
-        "active_units": evaluation.active_units(model, test, seed=seed),
+        "active_units": units,
+        "active_directions": evaluation.active_units(model, test, num_samples=CHAINS, rotated=True, seed=seed),
         "kl_of_units": evaluation.kl_of_units(model, test, seed=seed),
         "decomposition": evaluation.decompose(model, few, num_samples_of_log_likelihood=config.test_samples, seed=seed),
         "importance_weights": evaluation.importance_weights(model, test, max(config.num_samples, 2), seed),
@@ -118,6 +122,8 @@ def _tables(model, splits, config, verbose):
         "gradient_snr": evaluation.gradient_snr(model, few, seed=seed),
         "ais": evaluation.ais(model, few, seed=seed, verbose=verbose),
     }
+    if len(tables["kl_of_units"]) == len(units):  # all layers are of independent units
+        tables["without_inactive"] = evaluation.without_inactive(model, few, units, config.test_samples, seed)
     if len(model.encoder) == 1:
         tables["inference_gaps"] = evaluation.inference_gaps(
             model, few, num_samples_of_log_likelihood=config.test_samples, seed=seed

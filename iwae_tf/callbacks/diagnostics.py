@@ -12,19 +12,23 @@ from matplotlib import image
 
 from iwae_tf import evaluation, intake, plots
 from iwae_tf.evaluation.batches import seen_batches, terms
+from iwae_tf.evaluation.importance_weights import NOTICEABLE
+from iwae_tf.log_weights import effective_sample_size, log_mean_exp, normalized_weights
 from iwae_tf.objectives.base import check_count
 
 #: Share of the time of training that diagnostics may take when they choose their epochs themselves.
 BUDGET = 0.05
 #: Observations that the gradients' signal-to-noise ratio and log p^ are taken of, which cost most.
 FEW = 100
+#: What is less counts as this in histograms of logarithms.
+TINY = 1e-12
 
 
 class Diagnostics(keras.callbacks.Callback):
     """Writes what the literature looks at to TensorBoard: scalars, histograms, images, hyperparameters, embeddings.
 
-    - scalars: `bound` (L_64), `elbo`, `log_likelihood` (log p^), `effective_sample_size`, `kl/layer_l`,
-      `active_units/layer_l`, `gradient_snr/encoder` and `/decoder`;
+    - scalars: `bound` (L_64), `elbo`, `log_likelihood` (log p^), `effective_sample_size`, `noticeable_weights` (of
+      the 64, how many are above 0.01), `kl/layer_l`, `active_units/layer_l`, `gradient_snr/encoder` and `/decoder`;
     - histograms: `log_activity/layer_l`, `log_weights` (normalised), `latent_means/layer_1`;
     - images, of models of images: `samples`, `reconstructions`, and `posteriors` where z is a plane;
     - the HParams plugin: `hparams`, with the last log p^ as the metric;
@@ -112,12 +116,12 @@ class Diagnostics(keras.callbacks.Callback):
         few = x[:FEW]
         drawn = list(terms(model, x, 64, seed))
         log_weights = np.concatenate([part.log_weights().numpy() for part in drawn], axis=1)
-        largest = log_weights.max(0)
-        sums = np.exp(log_weights - largest)
+        weights = normalized_weights(log_weights).numpy()
         scalars = {
-            "bound": np.mean(largest + np.log(sums.mean(0))),
+            "bound": np.mean(log_mean_exp(log_weights)),
             "elbo": log_weights.mean(),
-            "effective_sample_size": np.mean(sums.sum(0) ** 2 / (sums**2).sum(0)),
+            "effective_sample_size": np.mean(effective_sample_size(log_weights)),
+            "noticeable_weights": (weights > NOTICEABLE).sum(0).mean(),
             "log_likelihood": evaluation.log_likelihood(model, few, self.num_samples, seed).log_likelihood.mean(),
         }
         for i in range(len(model.encoder)):
@@ -127,10 +131,10 @@ class Diagnostics(keras.callbacks.Callback):
             scalars[f"gradient_snr/{row.network}"] = row.snr
         for layer, units in evaluation.active_units(model, x, seed=seed).groupby("layer"):
             scalars[f"active_units/layer_{layer}"] = units.active.sum()
-            tf.summary.histogram(f"log_activity/layer_{layer}", np.log(np.maximum(units.activity, 1e-12)))
+            tf.summary.histogram(f"log_activity/layer_{layer}", np.log(np.maximum(units.activity, TINY)))
         for name, value in scalars.items():
             tf.summary.scalar(name, float(value))
-        tf.summary.histogram("log_weights", log_weights - largest - np.log(sums.sum(0)))
+        tf.summary.histogram("log_weights", np.log(np.maximum(weights, TINY)))
         tf.summary.histogram("latent_means/layer_1", self._means())
         self._last = {name: float(value) for name, value in scalars.items()}
 

@@ -10,6 +10,7 @@ from iwae_tf.evaluation.importance_weights import importance_weights
 from iwae_tf.evaluation.inference_gaps import inference_gaps
 from iwae_tf.evaluation.log_likelihood import log_likelihood, summarize
 from iwae_tf.evaluation.out_of_distribution import out_of_distribution
+from iwae_tf.evaluation.without_inactive import without_inactive
 
 __all__ = [
     "active_units",
@@ -25,4 +26,5 @@ __all__ = [
     "out_of_distribution",
     "responsibilities",
     "summarize",
+    "without_inactive",
 ]

@@ -22,7 +22,8 @@ def importance_weights(model, data, num_samples=50, seed=0):
     Returns:
       A `DataFrame` with a row per observation: `effective_sample_size`, in [1, k]; `noticeable`, the number of weights
       above 1e-2; `entropy` of the weights, in nats, log k where they are equal; `largest` weight; `spread`, the
-      standard deviation of log w, in nats.
+      standard deviation of log w over the samples, in nats; and that of its parts: `spread_0` of log p(x|z_1), and
+      `spread_l` of log p(z_l|z_{l+1}) - log q(z_l|z_{l-1}) for each layer l.
 
     Raises:
       ValueError: if the data are not such as the model takes, or `num_samples` is no integer of at least 1.
@@ -39,6 +40,7 @@ def importance_weights(model, data, num_samples=50, seed=0):
                 "entropy": -(weights * logs).sum(0),
                 "largest": weights.max(0),
                 "spread": log_weights.numpy().std(0),
+                **{f"spread_{i}": p.numpy().std(0) for i, p in enumerate([part.reconstruction, *part.kl_of_layers])},
             }
         )
     return pd.concat(map(pd.DataFrame, rows), ignore_index=True)

@@ -1,5 +1,7 @@
 """Decompositions against the exact KLs of the linear-Gaussian model."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ def test_exact_posteriors_lose_nothing(num_layers):
         np.testing.assert_allclose(table[name], chain.log_prob(x), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(table.negative_kl, 0, atol=1e-3)
     np.testing.assert_allclose(table.elbo, -table.distortion - table.rate, rtol=1e-5)
+    assert not table.flagged.any()
     np.testing.assert_allclose(table.filter(like="kl_").drop(columns="negative_kl", errors="ignore").sum(axis=1),
                                table.rate, rtol=1e-4)  # fmt: skip
 
@@ -44,3 +47,16 @@ def test_kl_of_units_is_that_of_gaussians(linear_gaussian):
 def test_units_of_every_layer(x):
     table = evaluation.kl_of_units(small_model(2), x, 4)
     assert table.groupby("layer").unit.count().to_dict() == {1: 8, 2: 7}
+
+
+def test_bounds_above_the_likelihood_are_flagged(linear_gaussian, monkeypatch):
+    """An estimate of log p(x) that is 3 nats too low, and looks trustworthy, is caught in every row."""
+    x, model = linear_gaussian.sample(10), linear_gaussian.model(0.1)
+    assert not evaluation.decompose(model, x, 64, 500).flagged.any()
+    module = sys.modules["iwae_tf.evaluation.decomposition"]
+    right = module.log_likelihood
+    lower = lambda *args: right(*args).assign(log_likelihood=lambda table: table.log_likelihood - 3)  # noqa: E731
+    monkeypatch.setattr(module, "log_likelihood", lower)
+    assert evaluation.decompose(model, x, 64, 500).flagged.all()
+    monkeypatch.setattr(module, "log_likelihood", lambda *args: lower(*args).assign(pareto_k=0.9))
+    assert not evaluation.decompose(model, x, 64, 500).flagged.any()

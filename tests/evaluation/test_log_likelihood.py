@@ -1,3 +1,5 @@
+"""Tables of log-likelihoods, their summary, and going on after an interruption."""
+
 import re
 
 import numpy as np
@@ -90,27 +92,8 @@ def test_interrupted_work_goes_on(trained, digits, tmp_path, monkeypatch):
         evaluation.log_likelihood(trained, digits.test, 60, path=path)
 
 
-def test_active_units_of_every_layer(trained, digits):
-    table = evaluation.active_units(trained, digits.test)
-    assert list(table.layer) == [1] * 8 + [2] * 7 and list(table.unit) == [*range(8), *range(7)]
-    np.testing.assert_array_equal(table.active, table.activity > 0.01)
-    assert evaluation.active_units(trained, digits.test, threshold=1e9).active.sum() == 0
-
-
-def test_a_unit_that_ignores_x_is_inactive(x):
-    model = small_model()
-    loc = model.encoder[0].heads[0]
-    kernel = loc.kernel.numpy()
-    kernel[:, 2] = 0
-    loc.kernel.assign(kernel)
-    table = evaluation.active_units(model, x)
-    assert table.activity[2] < 1e-10 and not table.active[2]
-
-
 def test_bad_arguments(trained, x):
     with pytest.raises(ValueError, match="num_samples"):
         evaluation.log_likelihood(trained, x, num_samples=0)
     with pytest.raises(TypeError, match=r"array or a tf.data.Dataset"):
         evaluation.log_likelihood(trained, "x")
-    with pytest.raises(ValueError, match="at least two observations"):
-        evaluation.active_units(trained, x[:1])
