@@ -50,6 +50,7 @@ class Config:
     steps_per_execution: int | None = None
     precision: str = "float32"
     test_samples: int = 5000
+    diagnose: bool = False
 
     def __post_init__(self):
         for name, known in (
@@ -153,6 +154,8 @@ def train(config, output, overwrite=False, verbose=1):
             keras.callbacks.CSVLogger(str(folder / "history.csv")),
             keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         ]
+        if config.diagnose:
+            watchers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation))
         start = time.perf_counter()
         epochs = fit(model, splits, config, watchers, verbose)
         seconds = time.perf_counter() - start

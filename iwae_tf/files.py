@@ -69,7 +69,8 @@ class Journal:
     def _read(self):
         text = self._path.read_text()
         whole = text[: text.rfind("\n") + 1]
-        rows = pd.read_csv(io.StringIO(whole), float_precision="round_trip") if whole else pd.DataFrame()
+        rows = pd.read_csv(io.StringIO(whole), dtype=str) if whole else pd.DataFrame()
+        rows = rows.astype(float)  # by way of strings, since the parser of pandas is off in the last digit
         if len(rows):
             found = rows[[name for name in self._about if name in rows]].drop_duplicates().to_dict("records")
             if found != [self._about]:
@@ -85,14 +86,16 @@ class Journal:
         with written_whole(self._path, overwrite=True) as part:
             rows.to_csv(part, index=False)
 
-    def has(self, i):
-        """Whether part i is there."""
+    def has(self, i, source):
+        """Whether part i is there; a `ValueError` if it is of another `source`, a number that stands for its data."""
+        if i in self._parts and (self._parts[i].source != source).any():
+            raise ValueError(f"Expected part {i} of {self._path} to be of these data. Received: rows of others")
         return i in self._parts
 
-    def add(self, i, rows):
+    def add(self, i, source, rows):
         """Adds part i, a `DataFrame`."""
-        rows = rows.assign(**self._about, part=i, part_size=len(rows))
-        rows = rows[[*self._about, "part", "part_size", *rows.columns.drop([*self._about, "part", "part_size"])]]
+        about = {**self._about, "part": i, "part_size": len(rows), "source": source}
+        rows = pd.DataFrame(about, index=rows.index).join(rows)
         self._parts[i] = rows
         if self._path is not None:
             empty = not self._path.exists() or not self._path.stat().st_size
@@ -102,4 +105,4 @@ class Journal:
     def table(self):
         """Returns all rows, without what they are of."""
         rows = pd.concat([self._parts[i] for i in sorted(self._parts)], ignore_index=True)
-        return rows.drop(columns=[*self._about, "part", "part_size"])
+        return rows.drop(columns=[*self._about, "part", "part_size", "source"])

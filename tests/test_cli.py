@@ -27,7 +27,7 @@ def invoke(*arguments):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    result = invoke("train", *SMALL, "-o", folder)
+    result = invoke("train", *SMALL, "--diagnose", "-o", folder)
     assert result.exit_code == 0, result.output
     return folder, result.output
 
@@ -42,6 +42,7 @@ def test_train_writes_everything_and_says_where(run):
     for name in names:
         assert str(folder / name) in output.replace("\n", "")
     assert not folder.with_name("digits.part").exists()
+    assert (folder / "tensorboard" / "diagnostics" / "projector_config.pbtxt").is_file()
     history = pd.read_csv(folder / "history.csv")
     assert len(history) == 2 and {"loss", "val_loss", "val_elbo", "effective_sample_size"} <= set(history.columns)
     for picture in ("samples.png", "reconstructions.png"):

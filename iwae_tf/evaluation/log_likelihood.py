@@ -1,5 +1,8 @@
 """Log-likelihoods of a data set, and how far they can be trusted."""
 
+import functools
+import zlib
+
 import keras
 import numpy as np
 import pandas as pd
@@ -26,8 +29,8 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
       num_samples: k, samples per observation.
       seed: integer seed; the same seed gives the same table.
       verbose: 1 shows a progress bar.
-      path: a CSV file that takes every batch as soon as it is done. Called again with the same arguments, the function
-        goes on where it was interrupted.
+      path: a CSV file that takes every batch as soon as it is done. Called again with the same model, data and
+        arguments, the function goes on where it was interrupted.
 
     Returns:
       A `DataFrame` with a row per observation: `log_likelihood` and its delta-method `standard_error` in nats;
@@ -36,17 +39,23 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
 
     Raises:
       ValueError: if the data are not such as the model takes, `num_samples` is no integer of at least 1, or `path`
-        holds the rows of another number of samples or seed.
+        holds the rows of another model, other data, or another number of samples or seed.
     """
     check_count(num_samples, "num_samples")
     parts, size = intake.x_batches(data)
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
-    journal = Journal(path, {"num_samples": num_samples, "seed": seed})
+    weights = _checksum(model.get_weights()) if path else 0
+    journal = Journal(path, {"num_samples": num_samples, "seed": seed, "model": weights})
     for i, x in enumerate(parts):
-        if not journal.has(i):
-            journal.add(i, _rows(model, x, num_samples, random.as_seed(seed), i))
+        source = _checksum([x])
+        if not journal.has(i, source):
+            journal.add(i, source, _rows(model, x, num_samples, random.as_seed(seed), i))
         progress.update(i + 1)
     return journal.table()
+
+
+def _checksum(arrays):
+    return functools.reduce(lambda sum, array: zlib.crc32(np.ascontiguousarray(array), sum), arrays, 0)
 
 
 def _rows(model, x, num_samples, seed, i):

@@ -16,7 +16,7 @@ def test_log_likelihood_has_a_row_per_observation(trained, digits):
     table = evaluation.log_likelihood(trained, digits.test, num_samples=100)
     columns = ["log_likelihood", "standard_error", "effective_sample_size", "pareto_k", "jackknife"]
     assert list(table.columns) == columns
-    assert len(table) == 250 and table.notna().all().all()
+    assert len(table) == 240 and table.notna().all().all()
     assert table.effective_sample_size.between(1, 100.01).all()
     pd.testing.assert_frame_equal(table, evaluation.log_likelihood(trained, digits.test, num_samples=100))
     assert not table.equals(evaluation.log_likelihood(trained, digits.test, num_samples=100, seed=1))
@@ -90,6 +90,10 @@ def test_interrupted_work_goes_on(trained, digits, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(evaluation.log_likelihood(trained, digits.test, 50, path=path), whole)
     with pytest.raises(ValueError, match=r"to hold rows of .*'num_samples': 60.*Received: .*'num_samples': 50"):
         evaluation.log_likelihood(trained, digits.test, 60, path=path)
+    with pytest.raises(ValueError, match="to be of these data"):
+        evaluation.log_likelihood(trained, digits.validation, 50, path=path)
+    with pytest.raises(ValueError, match=r"to hold rows of .*'model'"):
+        evaluation.log_likelihood(small_model(2), digits.test, 50, path=path)
 
 
 def test_bad_arguments(trained, x):
