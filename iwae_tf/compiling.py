@@ -1,8 +1,20 @@
-"""XLA where it can be had."""
+"""Compiled functions, by XLA where it can be had."""
 
+import functools
 import warnings
 
 import tensorflow as tf
+
+
+def function(python_function, **options):
+    """Makes a `tf.function` of a function that is made anew for every model.
+
+    TensorFlow counts together how often all functions of one definition are traced, and would warn of the fifth model.
+    What is partial has no definition, and a count of its own.
+    """
+    counted = functools.partial(python_function)
+    counted.__name__ = python_function.__name__
+    return tf.function(counted, autograph=False, **options)
 
 
 def with_fallback(model, make):
@@ -18,7 +30,7 @@ def with_fallback(model, make):
     program = make(model.jit_compile)
     compiled = model.jit_compile
 
-    def function(*args, **kwargs):
+    def run(*args, **kwargs):
         nonlocal program, compiled
         try:
             return program(*args, **kwargs)
@@ -32,24 +44,24 @@ def with_fallback(model, make):
             program = make(False)
             return program(*args, **kwargs)
 
-    return function
+    return run
 
 
-def compiled(model, function):
+def compiled(model, python_function):
     """Compiles a function that is made anew for every use: traced once for each set of shapes, by XLA where it can be.
 
-    TensorFlow warns of functions that are made and called in a loop; it does not of concrete ones.
+    TensorFlow warns of functions that are traced often, as for batches of many sizes; it does not of concrete ones.
 
     Args:
       model: as in `with_fallback`.
-      function: a function of tensors.
+      python_function: a function of tensors.
 
     Returns:
       A function of the same arguments.
     """
 
     def make(jit_compile):
-        traced = tf.function(function, autograph=False, jit_compile=jit_compile)
+        traced = function(python_function, jit_compile=jit_compile)
         return lambda *args: traced.get_concrete_function(*args)(*args)
 
     return with_fallback(model, make)

@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from iwae_tf import likelihood, random
-from iwae_tf.compiling import with_fallback
+from iwae_tf import compiling, likelihood, random
 from iwae_tf.layers.heterogeneous import ColumnProduct
 from iwae_tf.objectives.base import check_count
 
@@ -92,9 +91,8 @@ def program(model):
         return observation.point(expected) if isinstance(observation, ColumnProduct) else expected
 
     def make(jit_compile):
-        compiled = tf.function(estimate, autograph=False, jit_compile=jit_compile)
+        compiled = compiling.function(estimate, jit_compile=jit_compile)
 
-        @tf.function(reduce_retracing=True, autograph=False)
         def rows(x, num_samples, seed):
             def one(row):
                 return compiled(model.preprocess(row[tf.newaxis], seed), num_samples, seed)
@@ -102,9 +100,9 @@ def program(model):
             spec = tf.TensorSpec(model.event_shape, dtype)
             return tf.map_fn(one, x, parallel_iterations=1, fn_output_signature=spec)
 
-        return rows
+        return compiling.function(rows, reduce_retracing=True)
 
-    return with_fallback(model, make)
+    return compiling.with_fallback(model, make)
 
 
 def _expectations(observation):

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from iwae_tf import random
-from iwae_tf.compiling import with_fallback
+from iwae_tf import compiling, random
 from iwae_tf.log_weights import effective_sample_size_of_sums, standard_error
 from iwae_tf.objectives.base import check_count
 
@@ -118,9 +117,8 @@ def program(model):
         return stream(draw, num_samples, 1, size, dtype)
 
     def make(jit_compile):
-        compiled = tf.function(score, reduce_retracing=True, autograph=False, jit_compile=jit_compile)
+        compiled = compiling.function(score, reduce_retracing=True, jit_compile=jit_compile)
 
-        @tf.function(reduce_retracing=True, autograph=False)
         def rows(x, num_samples, seed, preprocess=True):
             def score_row(row):
                 row = row[tf.newaxis]
@@ -131,9 +129,9 @@ def program(model):
             spec = Estimate(*[tf.TensorSpec([], dtype)] * 3, tf.TensorSpec([NUM_LARGEST], dtype))
             return tf.map_fn(score_row, x, parallel_iterations=abreast, fn_output_signature=spec)
 
-        return rows
+        return compiling.function(rows, reduce_retracing=True)
 
-    return with_fallback(model, make)
+    return compiling.with_fallback(model, make)
 
 
 def estimate(model, x, num_samples=5000, seed=None):

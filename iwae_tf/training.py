@@ -9,7 +9,7 @@ import math
 import keras
 import tensorflow as tf
 
-from iwae_tf.compiling import with_fallback
+from iwae_tf import compiling
 from iwae_tf.data import Execution
 
 #: Most steps in one execution when their number is chosen here: enough to make the call negligible.
@@ -85,9 +85,9 @@ def make_function(model, step, num_steps):
         return model.get_metrics_result()
 
     def make(jit_compile):
-        return loop if model.run_eagerly else tf.function(loop, autograph=False, jit_compile=jit_compile)
+        return loop if model.run_eagerly else compiling.function(loop, jit_compile=jit_compile)
 
-    program = with_fallback(model, make)
+    program = compiling.with_fallback(model, make)
 
     def function(iterator):
         logs = None

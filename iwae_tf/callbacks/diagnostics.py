@@ -17,7 +17,7 @@ from iwae_tf.log_weights import effective_sample_size, log_mean_exp, normalized_
 from iwae_tf.objectives.base import check_count
 
 #: Share of the time of training that diagnostics may take when they choose their epochs themselves.
-BUDGET = 0.05
+BUDGET = 0.04
 #: Observations that the gradients' signal-to-noise ratio and log p^ are taken of, which cost most.
 FEW = 100
 #: What is less counts as this in histograms of logarithms.
@@ -37,8 +37,8 @@ class Diagnostics(keras.callbacks.Callback):
     Args:
       log_dir: folder of the logs, such as that of `keras.callbacks.TensorBoard`.
       data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, such as the validation data.
-      every: epochs between two diagnoses. `"auto"` chooses so that they take about 5 % of the time of training, the
-        first aside, which compiles; the last epoch has one in any case.
+      every: epochs between two diagnoses. `"auto"` diagnoses after the first epoch, then whenever all diagnoses have
+        taken less than 4 % of the time of training so far, and after the last epoch.
       num_observations: observations of `data` that are looked at, the first ones.
       num_samples: samples per observation of log p^.
       labels: `[n]`, classes of the observations, for the projector.
@@ -76,7 +76,7 @@ class Diagnostics(keras.callbacks.Callback):
         if self.labels is not None and len(self.labels) < len(self._x):
             raise ValueError(f"Expected a label for each of {len(self._x)} observations. Received: {len(self.labels)}")
         self._writer = tf.summary.create_file_writer(str(self.log_dir / "diagnostics"))
-        self._start, self._spent, self._cost, self._done = time.perf_counter(), 0.0, 0.0, None
+        self._start, self._spent, self._done = time.perf_counter(), 0.0, None
         self._write_hparams()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -94,9 +94,7 @@ class Diagnostics(keras.callbacks.Callback):
     def _is_due(self, epoch):
         if self.every != "auto":
             return (epoch + 1) % self.every == 0
-        training = time.perf_counter() - self._start - self._spent
-        # The first costs what it does; what it has compiled is no measure of the others.
-        return self._done is None or self._later + self._cost <= BUDGET * training
+        return self._done is None or self._spent <= BUDGET * (time.perf_counter() - self._start - self._spent)
 
     def _diagnose(self, epoch):
         start = time.perf_counter()
@@ -104,9 +102,7 @@ class Diagnostics(keras.callbacks.Callback):
             self._write_tables()
             self._write_images()
         self._writer.flush()
-        self._cost = time.perf_counter() - start
-        self._later = 0.0 if self._done is None else self._later + self._cost
-        self._spent += self._cost
+        self._spent += time.perf_counter() - start
         self._done = epoch
 
     # ------------------------------------------------------------------------------------------ what
