@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,7 +13,7 @@ def function(python_function, **options):
     TensorFlow counts together how often all functions of one definition are traced, and would warn of the fifth model.
     What is partial has no definition, and a count of its own.
     """
-    counted = functools.partial(python_function)
+    counted: Any = functools.partial(python_function)
     counted.__name__ = python_function.__name__
     return tf.function(counted, autograph=False, **options)
 

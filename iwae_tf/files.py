@@ -64,10 +64,10 @@ class Journal:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
-            self._read()
+            self._read(self._path)
 
-    def _read(self):
-        text = self._path.read_text()
+    def _read(self, path):
+        text = path.read_text()
         whole = text[: text.rfind("\n") + 1]
         rows = pd.read_csv(io.StringIO(whole), dtype=str) if whole else pd.DataFrame()
         rows = rows.astype(float)  # by way of strings, since the parser of pandas is off in the last digit
@@ -81,9 +81,9 @@ class Journal:
             self._parts = dict(iter(rows.groupby("part")))
         # What an interrupt has cut short goes.
         if rows.empty:
-            self._path.unlink()
+            path.unlink()
             return
-        with written_whole(self._path, overwrite=True) as part:
+        with written_whole(path, overwrite=True) as part:
             rows.to_csv(part, index=False)
 
     def has(self, i, source):

@@ -56,8 +56,8 @@ def stream(draw, num_samples, batch_size, chunk_size, dtype=tf.float32):
         log_weights = tf.where(counted, draw(i), -float("inf"))
         added = [tf.reduce_logsumexp(power * log_weights, axis=0) for power in (1.0, 2.0)]
         largest = tf.math.top_k(tf.concat([largest, tf.transpose(log_weights)], 1), NUM_LARGEST).values
-        sums = (tf.reduce_logsumexp(tf.stack(pair), axis=0) for pair in zip(sums, added, strict=True))
-        return i + 1, largest, *sums
+        total = (tf.reduce_logsumexp(tf.stack(pair), axis=0) for pair in zip(sums, added, strict=True))
+        return i + 1, largest, *total
 
     none = tf.fill([batch_size, NUM_LARGEST], tf.constant(-float("inf"), dtype))
     nothing = tf.fill([batch_size], tf.constant(-float("inf"), dtype))
@@ -126,7 +126,7 @@ def program(model):
                     row = model.preprocess(row, seed)
                 return Estimate(*(part[0] for part in compiled(row, num_samples, seed)))
 
-            spec = Estimate(*[tf.TensorSpec([], dtype)] * 3, tf.TensorSpec([NUM_LARGEST], dtype))
+            spec = Estimate(*(tf.TensorSpec(shape, dtype) for shape in ([], [], [], [NUM_LARGEST])))
             return tf.map_fn(score_row, x, parallel_iterations=abreast, fn_output_signature=spec)
 
         return compiling.function(rows, reduce_retracing=True)

@@ -55,7 +55,7 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
 
 
 def _checksum(arrays):
-    return functools.reduce(lambda sum, array: zlib.crc32(np.ascontiguousarray(array), sum), arrays, 0)
+    return functools.reduce(lambda found, array: zlib.crc32(np.asarray(array).tobytes(), found), arrays, 0)
 
 
 def _rows(model, x, num_samples, seed, i):

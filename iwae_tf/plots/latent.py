@@ -71,9 +71,11 @@ def aggregated_posterior(model, data, labels=None, units=(0, 1), seed=0):
     prior = z[0].numpy().reshape(len(points), -1)
     figure = Figure(figsize=(5, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*prior[:, list(units)].T, s=2, color="0.8", label="p(z_1)", rasterized=True)
-    colours = axes.scatter(*points[:, list(units)].T, s=2, c=labels, cmap=(labels is not None and "tab10") or None,
-                           label="q(z_1|x), x of the data", rasterized=True)  # fmt: skip
+    first, second = units
+    axes.scatter(prior[:, first], prior[:, second], s=2, color="0.8", label="p(z_1)", rasterized=True)
+    colouring = {} if labels is None else {"c": labels, "cmap": "tab10"}
+    label = "q(z_1|x), x of the data"
+    colours = axes.scatter(points[:, first], points[:, second], s=2, label=label, rasterized=True, **colouring)
     if labels is not None:
         figure.colorbar(colours, ticks=np.unique(labels))
     axes.set(xlabel=f"unit {units[0]}", ylabel=f"unit {units[1]}", aspect="equal")
