@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability.python.internal import samplers
 
 # "auto_select" is 10 to 20 times slower than Philox under XLA on a CPU.
 _ALGORITHM = "philox"
@@ -93,8 +94,11 @@ def _unsigned(dtype):
 
 
 def _bits(shape, seed, dtype):
-    """Draws the bits of a mantissa by Philox: the same compiled and not, which TensorFlow's own floats are not."""
-    unsigned = _unsigned(dtype)
+    """Draws the bits of a mantissa by Philox: the same compiled and not, which TensorFlow's own floats are not.
+
+    The seed may also be what else TFP takes: `None`, or an integer that goes with `tf.random.set_seed`.
+    """
+    unsigned, seed = _unsigned(dtype), samplers.sanitize_seed(seed)
     bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=unsigned, alg=_ALGORITHM)
     return tf.bitwise.right_shift(bits, tf.cast({tf.uint32: 9, tf.uint64: 12}[unsigned], unsigned))
 

@@ -11,7 +11,8 @@ def rows(dataset):
     return np.concatenate(list(dataset.as_numpy_iterator()))
 
 
-def test_digits(digits):
+def test_digits():
+    digits = data.load("digits")
     parts = [rows(p) for p in (digits.train, digits.validation, digits.test)]
     assert [len(p) for p in parts] == [1297, 250, 250]
     assert digits.event_shape == (8, 8, 1) and digits.mean.shape == (8, 8, 1)

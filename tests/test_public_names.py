@@ -19,6 +19,18 @@ def test_all_is_sorted_and_importable():
         assert getattr(iwae_tf, name) is not None
 
 
+@pytest.mark.parametrize(
+    "imports", ["import keras, iwae_tf", "import iwae_tf, keras", "import keras; from iwae_tf import plots"]
+)
+def test_keras_loads_a_model_whatever_is_imported_first(imports, tmp_path):
+    model = iwae_tf.conv((8, 8, 1), 2, (4,), objective=iwae_tf.objectives.Renyi(2, 0.5), prior="mixture")
+    model.build((None, 8, 8, 1))
+    model.save(tmp_path / "model.keras")
+    load = f"{imports}; print(keras.saving.load_model({str(tmp_path / 'model.keras')!r}).objective)"
+    result = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
+    assert "Renyi" in result.stdout, result.stderr[-1000:]
+
+
 def test_contract():
     expected = {"IWAE", "mlp", "export", "layers", "objectives", "data", "evaluation", "callbacks", "plots"}
     assert expected <= set(iwae_tf.__all__)

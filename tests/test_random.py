@@ -88,3 +88,15 @@ def test_indices_come_with_their_probabilities(jit_compile):
 
 def test_an_index_of_one():
     np.testing.assert_array_equal(random.categorical(tf.zeros([1, 3]), random.as_seed(0), 2), np.zeros((2, 3)))
+
+
+def test_distributions_take_the_seeds_of_tfp(model, x):
+    """None draws anew, an integer goes with the global seed: as users of TFP sample."""
+    q = model.encode(x)
+    assert not np.array_equal(q.sample(), q.sample())
+    draws = []
+    for _ in range(2):
+        tf.random.set_seed(3)
+        draws.append([q.sample(seed=5), q.sample()])
+    np.testing.assert_array_equal(*draws)
+    assert np.isfinite(model.prior().sample(2)).all()

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import breakdown, compare, compilation, floor, scaling, tables
+from benchmarks import breakdown, compare, compilation, distributions, floor, scaling, tables
 from benchmarks.cases import CASES, Case, Chain, decoder_sizes, encoder_sizes
 from benchmarks.gpu import executions, rate
 from benchmarks.turns import Contender, Settings, take_turns
@@ -51,6 +51,7 @@ def test_flops():
 
 def test_names_differ():
     assert len({case.name for case in CASES}) == len(CASES)
+    assert len({contender.name for contender in distributions.contenders()}) == 10
 
 
 def test_gradients_of_a_chain():
