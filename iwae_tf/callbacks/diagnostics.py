@@ -175,6 +175,8 @@ class Diagnostics(keras.callbacks.Callback):
 
         folder = self.log_dir / "diagnostics"
         means = self._means()
+        # The projector shows nothing of what has fewer than three dimensions.
+        means = np.pad(means, [(0, 0), (0, max(0, 3 - means.shape[1]))])
         pd.DataFrame(means).to_csv(folder / "means.tsv", sep="\t", header=False, index=False)
         config = projector.ProjectorConfig()
         embedding = config.embeddings.add(tensor_name="means of q(z_1|x)", tensor_path="means.tsv")

@@ -56,7 +56,8 @@ def test_histograms_images_and_hyperparameters(logged):
 
 def test_projector_has_means_labels_and_sprites(logged):
     _, folder, _ = logged
-    assert np.loadtxt(folder / "means.tsv").shape == (50, 2)
+    means = np.loadtxt(folder / "means.tsv")
+    assert means.shape == (50, 3) and means[:, :2].std(0).min() > 0 and not means[:, 2].any()
     assert (folder / "labels.tsv").read_text().split() == [str(i % 10) for i in range(50)]
     config = (folder / "projector_config.pbtxt").read_text()
     assert "means.tsv" in config and "labels.tsv" in config and (folder / "sprites.png").stat().st_size > 500
