@@ -61,7 +61,10 @@ def trained(config, group, name):
 
     keras.config.set_dtype_policy(config.precision)
     splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
-    digest = zlib.crc32(repr(dataclasses.replace(config, data_dir=None)).encode())
+    # Of what is not as by default, so that options to come change no name.
+    options, defaults = (dataclasses.asdict(c) for c in (config, type(config)()))
+    changed = sorted((name, v) for name, v in options.items() if v != defaults[name] and name != "data_dir")
+    digest = zlib.crc32(repr(changed).encode())
     path = ROOT / "runs" / "quality" / group / f"{name}-{digest:08x}.keras"
     seconds = path.with_suffix(".json")
     if seconds.exists():
