@@ -1,26 +1,25 @@
 """Importance-weighted autoencoders and their family for Keras 3 and TensorFlow Probability.
 
-Names are loaded at their first use, so that `import iwae_tf` and `iwae-tf --help` do not wait for TensorFlow. With any
-of them, and with Keras itself, come all classes that Keras must know to load a model.
+Names are loaded at their first use, so that `import iwae_tf` and `iwae-tf --help` do not wait for TensorFlow. With
+Keras, whether it is imported before or after, come all classes that Keras must know to load a model.
 """
 
 import importlib
+import pkgutil
 import sys
 
 import lazy_loader
 import wrapt
 
-_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
-def __getattr__(name):
-    if name in __all__:
-        importlib.import_module("iwae_tf.builders")
-    return _load(name)
+def _register_classes(imported):
+    """Imports the rest of the package once Keras is there, unless a part of it is in the middle of its own import."""
+    parts = [module for name, module in sys.modules.items() if name.startswith(f"{__name__}.") and module != imported]
+    if "keras" in sys.modules and not any(getattr(part.__spec__, "_initializing", False) for part in parts):
+        importlib.import_module(f"{__name__}.builders")
 
 
-@wrapt.when_imported("keras")
-def _register_classes(_):
-    # Where a part of the package is what imports Keras, the rest may not be imported in the middle of it.
-    if not any(name.startswith("iwae_tf.") for name in sys.modules):
-        importlib.import_module("iwae_tf.builders")
+for _name in ["keras", *(part.name for part in pkgutil.iter_modules(__path__, f"{__name__}."))]:
+    wrapt.when_imported(_name)(_register_classes)
