@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from iwae_tf import data, evaluation, experiment, plots
+from iwae_tf import data, evaluation, experiment, objectives, plots
 from iwae_tf.files import written_whole
 
 #: Observations that are annealed and whose q is optimised, which takes long.
@@ -119,9 +119,14 @@ def _tables(model, splits, config, verbose):
         "decomposition": evaluation.decompose(model, few, num_samples_of_log_likelihood=config.test_samples, seed=seed),
         "importance_weights": evaluation.importance_weights(model, test, max(config.num_samples, 2), seed),
         "bounds": evaluation.bounds(model, few, seed=seed),
-        "gradient_snr": evaluation.gradient_snr(model, few, seed=seed),
+        "gradient_snr": evaluation.gradient_snr(model, few, objectives=_estimators(model.objective), seed=seed),
         "ais": evaluation.ais(model, few, seed=seed, verbose=verbose),
+        "bdmc": evaluation.bdmc(model, FEW, seed=seed),
     }
+    if few.ndim > 2:  # images, which have an upside
+        tables["out_of_distribution"] = evaluation.out_of_distribution(model, few, few[:, ::-1], seed=seed)
+    if hasattr(model.prior, "responsibilities"):
+        tables["responsibilities"] = evaluation.responsibilities(model, test, seed=seed)
     if len(tables["kl_of_units"]) == len(units):  # all layers are of independent units
         tables["without_inactive"] = evaluation.without_inactive(model, few, units, config.test_samples, seed)
     if len(model.encoder) == 1:
@@ -129,6 +134,13 @@ def _tables(model, splits, config, verbose):
             model, few, num_samples_of_log_likelihood=config.test_samples, seed=seed
         )
     return tables
+
+
+def _estimators(objective):
+    """Returns the objective of the run, and those that everybody compares with, for as many samples."""
+    k = max(objective.num_particles, 2)
+    estimators = objective, objectives.ELBO(k), objectives.ImportanceWeighted(k)
+    return list({repr(estimator): estimator for estimator in estimators}.values())
 
 
 def _figures(model, splits, run, tables, seed):

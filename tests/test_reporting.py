@@ -27,7 +27,8 @@ def test_report_has_every_table_and_picture(runs, monkeypatch):
     page = reporting.report(runs / "iwae", verbose=0)
     folder = page.parent
     tables = {"log_likelihood", "active_units", "kl_of_units", "decomposition", "importance_weights", "bounds",
-              "gradient_snr", "ais", "inference_gaps", "active_directions", "without_inactive"}  # fmt: skip
+              "gradient_snr", "ais", "bdmc", "inference_gaps", "active_directions", "without_inactive",
+              "out_of_distribution"}  # fmt: skip
     figures = {"histories", "bounds", "weights", "activity", "samples", "reconstructions", "interpolations",
                "aggregated_posterior", "manifold", "posteriors"}  # fmt: skip
     assert {path.stem for path in folder.glob("*.csv")} == tables

@@ -8,14 +8,16 @@ from iwae_tf.evaluation.batches import seen_batches
 from iwae_tf.plots.images import check_plane
 
 
-def posteriors(models, x, span=3.5, num_points=120, seed=0):
+def posteriors(models, x, span=5.0, num_points=120, seed=0):
     """Draws the true posterior p(z|x) on the plane of z as heat maps, and q(z|x) beside each.
+
+    Posteriors are small beside the prior, so each pair shows the square that holds both of its densities.
 
     Args:
       models: dict from titles to models with one stochastic layer of two units, such as a VAE and IWAEs of the same
         data: a pair of columns each.
       x: data `[n, *event_shape]`, as in the training set: a row each.
-      span: the plane is drawn from -span to span.
+      span: the densities are looked for from -span to span.
       num_points: points along each axis.
       seed: integer seed of the preprocessing.
 
@@ -25,23 +27,45 @@ def posteriors(models, x, span=3.5, num_points=120, seed=0):
     Raises:
       ValueError: if a model's latent space is no plane, or the data are not such as it takes.
     """
-    along = np.linspace(-span, span, num_points, dtype=np.float32)
-    z = tf.constant(np.stack(np.meshgrid(along, along), -1).reshape(-1, 1, 2))
-    figure = Figure(figsize=(3.2 * len(models), 1.7 * len(x) + 0.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(3.2 * len(models), 1.75 * len(x) + 0.4), dpi=150, layout="constrained")
     rows = figure.subplots(len(x), 2 * len(models), squeeze=False)
     for column, (title, model) in enumerate(models.items()):
         seen = model.preprocess(model.admit(x), model.next_seed(seed))
         check_plane(model)
         q = model.posterior(seen)
-        observation, prior = model.generative([z])
-        joint = observation.log_prob(seen) + prior.log_prob(z)  # [points, n]
-        for shift, (name, log_density) in enumerate({"p(z|x)": joint, "q(z|x)": q.log_prob(z)}.items()):
-            density = tf.nn.softmax(log_density, axis=0).numpy().T.reshape(-1, num_points, num_points)
-            for axes, image in zip(rows[:, 2 * column + shift], density, strict=True):
-                axes.imshow(image, origin="lower", extent=(-span, span) * 2, cmap="magma")
-                axes.set(xticks=(), yticks=())
+        squares = [(-span, span, -span, span)] * len(seen)
+        squares = [_square_of(*pair) for pair in zip(*_on_squares(model, q, seen, squares, num_points), strict=True)]
+        _, densities = _on_squares(model, q, seen, squares, num_points)
+        for shift, name in enumerate(("p(z|x)", "q(z|x)")):
+            for i, (axes, square) in enumerate(zip(rows[:, 2 * column + shift], squares, strict=True)):
+                heat = densities[i, shift].reshape(num_points, num_points)
+                axes.imshow(heat, origin="lower", extent=square, cmap="magma")
+                axes.set(xticks=square[:2], yticks=square[2:])
+                axes.tick_params(labelsize=5, length=2)
+                axes.xaxis.set_major_formatter("{x:.2f}")
+                axes.yaxis.set_major_formatter("{x:.2f}")
             rows[0, 2 * column + shift].set_title(f"{title}\n{name}", fontsize=8)
     return figure
+
+
+def _on_squares(model, q, seen, squares, num_points):
+    """Returns points `[n, points, 2]` on a square for each observation, and p(z|x), q(z|x) there `[n, 2, points]`."""
+    grids = []
+    for left, right, bottom, top in squares:
+        along = np.linspace(left, right, num_points), np.linspace(bottom, top, num_points)
+        grids.append(np.stack(np.meshgrid(*along), -1).reshape(-1, 2))
+    z = tf.constant(np.stack(grids, 1), tf.float32)  # [points, n, 2]
+    observation, prior = model.generative([z])
+    densities = tf.nn.softmax([observation.log_prob(seen) + prior.log_prob(z), q.log_prob(z)], axis=1)
+    return np.stack(grids), tf.transpose(densities, (2, 0, 1)).numpy()
+
+
+def _square_of(z, densities):
+    """Returns left, right, bottom and top of the square around all points of a thousandth of either peak and more."""
+    held = z[(densities >= 1e-3 * densities.max(axis=1, keepdims=True)).any(axis=0)]
+    half = 0.6 * np.ptp(held, axis=0).max() + np.ptp(z, axis=0).max() / len(z) ** 0.5
+    centre = (held.min(axis=0) + held.max(axis=0)) / 2
+    return centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half
 
 
 def aggregated_posterior(model, data, labels=None, units=(0, 1), seed=0):
@@ -78,6 +102,7 @@ def aggregated_posterior(model, data, labels=None, units=(0, 1), seed=0):
     colours = axes.scatter(points[:, first], points[:, second], s=2, label=label, rasterized=True, **colouring)
     if labels is not None:
         figure.colorbar(colours, ticks=np.unique(labels))
-    axes.set(xlabel=f"unit {units[0]}", ylabel=f"unit {units[1]}", aspect="equal")
+    axes.set(xlabel=f"unit {first}", ylabel=f"unit {second}")
+    axes.set_aspect("equal", adjustable="datalim")
     axes.legend(fontsize=7, markerscale=4, loc="upper right")
     return figure
