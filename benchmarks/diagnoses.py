@@ -20,6 +20,8 @@ from iwae_tf import data, evaluation, experiment, plots, random
 
 IMAGES = ROOT / "docs" / "images"
 NAMES = ("elbo", "iwae")
+#: The pictures of the page, of one model each.
+SHOWN = ("bounds_elbo", "activity_elbo", "weights_iwae")
 #: Test images for what takes long, and for the rest.
 FEW, MANY = 100, 1000
 
@@ -58,8 +60,14 @@ def likelihoods(data_dir):
             "its standard error": higher.std() / FEW**0.5,
             "gap of BDMC": both.gap.mean(),
         }
-        plots.bounds(evaluation.bounds(model, x[:FEW])).savefig(IMAGES / f"bounds_{name}.png")
+        _show(plots.bounds(evaluation.bounds(model, x[:FEW])), f"bounds_{name}")
     return pd.DataFrame(rows).T
+
+
+def _show(figure, name):
+    """Keeps a picture if the page shows it."""
+    if name in SHOWN:
+        figure.savefig(IMAGES / f"{name}.png")
 
 
 def units(data_dir):
@@ -77,7 +85,7 @@ def units(data_dir):
             "KL of the active ones": evaluation.kl_of_units(model, x[:FEW]).kl[table.active].sum(),
             "KL of the others": evaluation.kl_of_units(model, x[:FEW]).kl[~table.active].sum(),
         }
-        plots.activity(table).savefig(IMAGES / f"activity_{name}.png")
+        _show(plots.activity(table), f"activity_{name}")
     return pd.DataFrame(rows).T
 
 
@@ -89,7 +97,7 @@ def decompositions(data_dir):
         parts = evaluation.decompose(model, x[:FEW])
         gaps = evaluation.inference_gaps(model, x[:FEW])
         weights = evaluation.importance_weights(model, x, 50)
-        plots.weights(weights).savefig(IMAGES / f"weights_{name}.png")
+        _show(plots.weights(weights), f"weights_{name}")
         rows[name] = {
             **parts[["elbo", "bound", "log_likelihood", "negative_kl", "rate", "distortion"]].mean(),
             "flagged": parts.flagged.sum(),
