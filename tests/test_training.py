@@ -22,6 +22,18 @@ def compiled(steps="auto", jit_compile=False, **kwargs):
     return model
 
 
+def start_again(model, seed):
+    """Gives a model of `small_model` the weights that another seed gives, and its optimiser none of its past."""
+    fresh = small_model(seed=seed)
+    for each in (model, fresh):
+        each.build((None, 8, 8, 1))
+    model.set_weights(fresh.get_weights())
+    model.optimizer.build(model.trainable_variables)
+    for variable in model.optimizer.variables:
+        if variable is not model.optimizer.learning_rate:
+            variable.assign(np.zeros_like(variable))
+
+
 def batches(x, size):
     return tf.data.Dataset.from_tensor_slices(x).batch(size)
 
@@ -30,7 +42,7 @@ def batches(x, size):
 def test_the_number_of_steps_does_not_change_the_numbers(train, jit_compile):
     """250 rows in batches of 20: twelve full ones and one of ten; executions that end short, and a partial batch."""
     histories = []
-    for steps in (1, 5, 50):
+    for steps in (1, 5) if jit_compile else (1, 5, 50):
         model = compiled(steps, jit_compile)
         histories.append(model.fit(batches(train, 20), validation_data=batches(train[:50], 20), epochs=2, verbose=0))
         assert int(model.optimizer.iterations) == 26
@@ -158,8 +170,9 @@ def test_the_fast_path_learns_the_same(train, monkeypatch):
     seeds, losses = range(5), []
     for fast in (True, False):
         monkeypatch.setattr(training, "FEWEST_ROWS", 500 if fast else 10**9)
-        for seed in seeds:
-            model = compiled("auto" if fast else 1, fast, seed=seed, objective=objectives.ImportanceWeighted(25))
+        model = compiled("auto" if fast else 1, fast, objective=objectives.ImportanceWeighted(25))
+        for seed in seeds:  # all with the one program
+            start_again(model, seed)
             losses.append(model.fit(train, batch_size=20, epochs=4, verbose=0).history["loss"])
     fast, plain = np.reshape(losses, [2, len(seeds), -1])
     assert (fast[:, -1] < fast[:, 0] - 1).all(), "it has learnt"
