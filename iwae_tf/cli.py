@@ -86,7 +86,7 @@ def train(
     precision: Annotated[str, typer.Option(help="float32, float64, mixed_bfloat16 or mixed_float16.")] = "float32",
     test_samples: Annotated[int, typer.Option(help="Samples per observation of the test log-likelihood.")] = 5000,
     diagnose: Annotated[
-        bool, typer.Option("--diagnose", help="Write diagnostics to TensorBoard, for some 4 % of the time.")
+        bool, typer.Option("--diagnose", help="Write diagnostics to TensorBoard, for some 3 % of the time.")
     ] = False,
     overwrite: Overwrite = False,
 ):

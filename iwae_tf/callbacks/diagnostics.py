@@ -16,8 +16,8 @@ from iwae_tf.evaluation.importance_weights import NOTICEABLE
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, normalized_weights
 from iwae_tf.objectives.base import check_count
 
-#: Share of the time of training that diagnostics may take when they choose their epochs themselves.
-BUDGET = 0.04
+#: Share of the time of training that diagnostics take, but for the last, when they choose their epochs themselves.
+BUDGET = 0.03
 #: Observations that the gradients' signal-to-noise ratio and log p^ are taken of, which cost most.
 FEW = 100
 #: What is less counts as this in histograms of logarithms.
@@ -37,8 +37,8 @@ class Diagnostics(keras.callbacks.Callback):
     Args:
       log_dir: folder of the logs, such as that of `keras.callbacks.TensorBoard`.
       data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, such as the validation data.
-      every: epochs between two diagnoses. `"auto"` diagnoses after the first epoch, then whenever all diagnoses have
-        taken less than 4 % of the time of training so far, and after the last epoch.
+      every: epochs between two diagnoses. `"auto"` diagnoses after the first epoch, then whenever the last diagnosis
+        took less than 3 % of the training since, and after the last epoch.
       num_observations: observations of `data` that are looked at, the first ones.
       num_samples: samples per observation of log p^.
       labels: `[n]`, classes of the observations, for the projector.
@@ -76,7 +76,7 @@ class Diagnostics(keras.callbacks.Callback):
         if self.labels is not None and len(self.labels) < len(self._x):
             raise ValueError(f"Expected a label for each of {len(self._x)} observations. Received: {len(self.labels)}")
         self._writer = tf.summary.create_file_writer(str(self.log_dir / "diagnostics"))
-        self._start, self._spent, self._done = time.perf_counter(), 0.0, None
+        self._took, self._end, self._done = 0.0, 0.0, None
         self._write_hparams()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -94,7 +94,7 @@ class Diagnostics(keras.callbacks.Callback):
     def _is_due(self, epoch):
         if self.every != "auto":
             return (epoch + 1) % self.every == 0
-        return self._done is None or self._spent <= BUDGET * (time.perf_counter() - self._start - self._spent)
+        return self._done is None or self._took <= BUDGET * (time.perf_counter() - self._end)
 
     def _diagnose(self, epoch):
         start = time.perf_counter()
@@ -102,8 +102,8 @@ class Diagnostics(keras.callbacks.Callback):
             self._write_tables()
             self._write_images()
         self._writer.flush()
-        self._spent += time.perf_counter() - start
-        self._done = epoch
+        self._end = time.perf_counter()
+        self._took, self._done = self._end - start, epoch
 
     # ------------------------------------------------------------------------------------------ what
 
