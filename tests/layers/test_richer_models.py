@@ -15,10 +15,9 @@ CASES = {
         lambda n: layers.GaussianMixture(n, 4, learned_weights=True),
         2,
     ),
-    "diagonal, VampPrior": (layers.IndependentNormal, lambda n: layers.VampPrior(6, "sigmoid"), 1),
     "mixtures, VampPrior": (
         lambda n, **kwargs: layers.NormalMixture(n, 3, **kwargs),
-        lambda n: layers.VampPrior(6),
+        lambda n: layers.VampPrior(6, "sigmoid"),
         2,
     ),
 }
