@@ -27,16 +27,17 @@ def test_every_run_is_a_config():
     assert next(iter(quality.GROUPS["objectives"])) == "iwae"
 
 
-def test_a_run_is_trained_once(tmp_path):
+def test_a_run_is_trained_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "ROOT", tmp_path)
     config = Config(objective="dreg", num_samples=3, latent_sizes=(4,), hidden_sizes=((8,),), epochs=1)
-    path = tmp_path / "runs" / "model.keras"
-    found = quality.measure(config, 10, path)
+    found = quality.measure(config, 10, "group", "dreg")
+    (path,) = (tmp_path / "runs" / "quality" / "group").glob("dreg-*.keras")
     assert len(found["log_likelihoods"]) == 10 and 0 <= found["active_units"] <= 4
     assert found["gap"] < 0 < found["snr_encoder"] and 1 <= found["effective_sample_size"] <= 64
     # The bound with 64 samples lies between the ELBO and L_5000, but for the noise of ten images.
     assert found["gap"] < found["bound"] + found["nll"] < 0.5
     weights = keras.saving.load_model(path).get_weights()
     path.with_suffix(".json").write_text(json.dumps({"seconds": 1.0}))
-    again = quality.measure(config, 10, path)
+    again = quality.measure(config, 10, "group", "dreg")
     assert again["seconds"] == 1.0 and again["log_likelihoods"] == pytest.approx(found["log_likelihoods"], abs=2e-3)
     assert all((a == b).all() for a, b in zip(weights, keras.saving.load_model(path).get_weights(), strict=True))
