@@ -96,9 +96,8 @@ def test_dtype_is_that_of_the_training_data(tmp_path, x):
         endpoint(x=tf.constant(x, tf.float32))
 
 
-@pytest.mark.parametrize("num_layers", [1, 4])
-def test_any_depth_and_objective(num_layers, tmp_path, x):
-    model = small_model(num_layers, objectives.ELBO())
+def test_four_layers_and_another_objective(tmp_path, x):
+    model = small_model(4, objectives.ELBO())
     model.kl_weight.assign(0.1)  # a warm-up that was cut short must not enter the score
     path = iwae_tf.export(model, tmp_path / "m", 50)
     scores = tf.saved_model.load(str(path)).signatures["serving_default"](x=tf.constant(x, tf.float32) / 255)
