@@ -128,13 +128,14 @@ def evaluate(
     overwrite: Overwrite = False,
 ):
     """Evaluate the model of a run on its test data anew."""
-    from iwae_tf import experiment
+    from iwae_tf import experiment, reporting
 
-    _show(experiment.evaluate(run, test_samples, data_dir and str(data_dir)))
-    if everything:
-        from iwae_tf import reporting
-
-        typer.echo(reporting.report(run, data_dir and str(data_dir), overwrite))
+    folder = data_dir and str(data_dir)
+    # First, since it says at once if there is a report already.
+    page = reporting.report(run, folder, overwrite) if everything else None
+    _show(experiment.evaluate(run, test_samples, folder))
+    if page:
+        typer.echo(page)
 
 
 @_command

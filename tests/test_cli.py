@@ -82,6 +82,17 @@ def test_evaluate_says_the_same(run):
     assert f"{before['test']['log_likelihood']:.3f}" in result.output
 
 
+def test_a_report_is_not_replaced_unasked(run):
+    """It says so at once, before anything is evaluated."""
+    report, metrics = run[0] / "evaluation", run[0] / "metrics.json"
+    report.mkdir()
+    before = metrics.stat().st_mtime_ns
+    result = invoke("evaluate", run[0], "--all")
+    report.rmdir()
+    assert result.exit_code == 1 and "--overwrite" in result.output
+    assert metrics.stat().st_mtime_ns == before
+
+
 def test_export_and_score(run, tmp_path):
     result = invoke("export", run[0], tmp_path / "exported", "--num-samples", 70)
     assert result.exit_code == 0, result.output
