@@ -5,19 +5,40 @@ Keras, whether it is imported before or after, come all classes that Keras must 
 """
 
 import importlib
+import os
 import pkgutil
 import sys
 
 import lazy_loader
 import wrapt
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name):
+    if not name.startswith("__"):
+        _check_backend()
+    return _load(name)
+
+
+def _check_backend():
+    """Raises a clear error if Keras runs on anything else than TensorFlow, or would if it were imported."""
+    settings = getattr(sys.modules.get("keras"), "config", None)
+    backend = settings.backend() if settings else os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend != "tensorflow":
+        raise ImportError(
+            f"Expected Keras with the backend 'tensorflow'. Received: {backend!r}; set the environment variable "
+            "KERAS_BACKEND=tensorflow before Keras is imported"
+        )
 
 
 def _register_classes(imported):
     """Imports the rest of the package once Keras is there, unless a part of it is in the middle of its own import."""
+    if "keras" not in sys.modules:
+        return
+    _check_backend()
     parts = [module for name, module in sys.modules.items() if name.startswith(f"{__name__}.") and module != imported]
-    if "keras" in sys.modules and not any(getattr(part.__spec__, "_initializing", False) for part in parts):
+    if not any(getattr(part.__spec__, "_initializing", False) for part in parts):
         importlib.import_module(f"{__name__}.builders")
 
 

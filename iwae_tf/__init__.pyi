@@ -9,8 +9,10 @@ from . import objectives as objectives
 from . import plots as plots
 from . import random as random
 from . import tables as tables
+from . import tuning as tuning
 from .builders import conv as conv
 from .builders import mlp as mlp
 from .builders import tabular as tabular
 from .exporting import export as export
 from .model import IWAE as IWAE
+from .pretrained import load_pretrained as load_pretrained

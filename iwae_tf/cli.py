@@ -1,17 +1,35 @@
 """The command line. TensorFlow is imported only by the commands that need it."""
 
+import dataclasses
 import functools
+import json
 import os
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Importance-weighted autoencoders: train, evaluate, export and score.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
+
+
+def _show_version(asked: bool):
+    if asked:
+        typer.echo(f"iwae-tf {metadata.version('iwae-tf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+):
+    """Importance-weighted autoencoders: train, evaluate, export and score."""
 
 
 def _command(function):
-    """Registers a command whose expected errors are one line on stderr and exit code 1."""
+    """Registers a command; expected errors are one line on stderr and exit code 1, Ctrl-C is one line and 130."""
 
     @app.command()
     @functools.wraps(function)
@@ -19,9 +37,13 @@ def _command(function):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
             function(*args, **kwargs)
-        except (OSError, TypeError, ValueError) as error:
-            typer.secho(f"Error: {error}", fg="red", err=True)
+        except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+            typer.secho(f"Error: {' '.join(str(error).split())}", fg="red", err=True)
             raise typer.Exit(1) from error
+        except KeyboardInterrupt as interrupt:
+            typer.echo()  # below the progress bar
+            typer.secho(f"Interrupted {interrupt}".rstrip(), fg="red", err=True)
+            raise typer.Exit(130) from interrupt
 
     return run
 
@@ -39,6 +61,29 @@ def _nested_sizes(text: str) -> tuple[tuple[int, ...], ...]:
     return tuple(_sizes(part, "x") for part in text.split(","))
 
 
+def _space(kind):
+    """Makes a parser of `1`, one value; `1,5,50`, a list to choose from; and, of numbers, `1..50`, a range."""
+
+    def parse(text: str):
+        try:
+            if ".." in text and kind is not str:
+                low, high = map(kind, text.split(".."))
+                return low, high
+            values = [kind(part) for part in text.split(",")]
+            return values if len(values) > 1 else values[0]
+        except ValueError:
+            raise typer.BadParameter(
+                f"expected {kind.__name__} values such as A, A,B,C or (of numbers) A..B, received {text!r}"
+            ) from None
+
+    return parse
+
+
+def _searched(kind, help_text, *names):
+    """Makes the option of a hyperparameter: what is not given is left to `IWAEHyperModel`."""
+    return typer.Option(*names, parser=_space(kind), metavar="SPACE", help=help_text)
+
+
 Run = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of prepared TFDS data. Default: TFDS's own.")]
@@ -46,6 +91,7 @@ DataDir = Annotated[Path | None, typer.Option(help="Folder of prepared TFDS data
 
 @_command
 def train(
+    context: typer.Context,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/DATASET.")] = None,
     dataset: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, binarized_mnist or omniglot.")] = "digits",
     data_dir: DataDir = None,
@@ -57,6 +103,9 @@ def train(
         ),
     ] = "iwae",
     k: Annotated[int, typer.Option("-k", "--num-samples", help="Importance samples per observation.")] = 50,
+    beta: Annotated[
+        float | None, typer.Option(help="Weight of the KL in elbo, of the ELBO in ciwae. Default: 1 and 0.5.")
+    ] = None,
     warm_up: Annotated[int, typer.Option(help="Epochs over which the weight of the KL rises from 0 to 1.")] = 0,
     network: Annotated[str, typer.Option(help="mlp, or conv for images: one stochastic layer.")] = "mlp",
     posterior: Annotated[str, typer.Option(help="normal, full, mixture, iaf, planar or realnvp.")] = "normal",
@@ -89,17 +138,23 @@ def train(
         bool, typer.Option("--diagnose", help="Write diagnostics to TensorBoard, for some 3 % of the time.")
     ] = False,
     overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run, by the options that it was started with.")
+    ] = False,
 ):
     """Train a model, evaluate it on test data and export it."""
-    from iwae_tf import experiment
-
     options = {
-        name: value for name, value in locals().items() if name not in ("output", "overwrite", "k", "experiment")
+        "num_samples" if name == "k" else name: str(value) if isinstance(value, Path) else value
+        for name, value in locals().items()
+        if name not in ("context", "output", "overwrite", "resume")
+        and not (resume and getattr(context.get_parameter_source(name), "name", "") == "DEFAULT")
     }
-    options["data_dir"] = data_dir and str(data_dir)
-    config = experiment.Config(num_samples=k, **options)
+    from iwae_tf import experiment, files
+
     output = output or Path("runs") / dataset
-    metrics = experiment.train(config, output, overwrite)
+    started = experiment.Config.read(files.unfinished(output)) if resume else experiment.Config()
+    config = dataclasses.replace(started, **options)
+    metrics = experiment.train(config, output, overwrite, resume=resume)
     _show(metrics)
     contents = {
         "model.keras": "Keras model",
@@ -115,6 +170,55 @@ def train(
     }
     for name, what in contents.items():
         typer.echo(f"{what:>24}  {output / name}")
+
+
+@_command
+def tune(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder. Default: runs/tune-DATASET.")] = None,
+    dataset: Annotated[str, typer.Option(help="As for train.")] = "digits",
+    data_dir: DataDir = None,
+    tuner: Annotated[str, typer.Option(help="random, bayesian or hyperband.")] = "random",
+    max_trials: Annotated[
+        int | None, typer.Option(help="Trials at most. Default: 20; with hyperband as many as one pass takes.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs of a trial; with hyperband of the longest.")] = 30,
+    num_samples: Annotated[Any, _searched(int, "Importance samples. Default: 1..50.", "-k", "--num-samples")] = None,
+    depth: Annotated[Any, _searched(int, "Stochastic layers. Default: 1..3.")] = None,
+    learning_rate: Annotated[Any, _searched(float, "Learning rate of Adam. Default: 1e-4..1e-2.")] = None,
+    latent_size: Annotated[Any, _searched(int, "Size of z_1, halved from layer to layer. Default: 50.")] = None,
+    hidden_size: Annotated[Any, _searched(int, "Width of the hidden layers next to x, halved. Default: 200.")] = None,
+    objective: Annotated[Any, _searched(str, "Short names, as for train. Default: iwae.")] = None,
+    beta: Annotated[Any, _searched(float, "Beta of the objectives that have one, as for train.")] = None,
+    posterior: Annotated[Any, _searched(str, "As for train. Default: normal.")] = None,
+    prior: Annotated[Any, _searched(str, "As for train. Default: normal.")] = None,
+    likelihood: Annotated[str | None, typer.Option(help="As for train. Default: bernoulli.")] = None,
+    warm_up: Annotated[int | None, typer.Option(help="As for train. Default: 0.")] = None,
+    val_samples: Annotated[int, typer.Option(help="Samples of the log-likelihood that trials are compared by.")] = 1000,
+    val_observations: Annotated[int, typer.Option(help="Validation observations that it is the mean of.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Observations per step.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of models, data and the choice of trials.")] = 0,
+    test_samples: Annotated[int, typer.Option(help="Samples per observation of the test log-likelihood.")] = 5000,
+    overwrite: Overwrite = False,
+):
+    """Search for hyperparameters, train the best model and export it; the same command goes on after an interrupt.
+
+    A SPACE is one value (50), a list (1,5,50) or a range (1..50, 1e-4..1e-2).
+    """
+    arguments = {name: value for name, value in locals().items() if value is not None}
+    from iwae_tf import tuning
+
+    names = ("num_samples", "depth", "learning_rate", "latent_size", "hidden_size", "objective", "beta", "posterior",
+             "prior", "likelihood", "warm_up", "val_samples", "val_observations")  # fmt: skip
+    space = {name: arguments[name] for name in names if name in arguments}
+    output = output or Path("runs") / f"tune-{dataset}"
+    folder = str(data_dir) if data_dir else None
+    search = tuning.Search(space, tuner, max_trials, epochs, dataset, folder, batch_size, seed, test_samples)
+    table = tuning.tune(search, output, overwrite)
+    typer.echo(table.sort_values("score", ascending=False).to_string(index=False))
+    if (output / "best" / "metrics.json").exists():
+        _show(json.loads((output / "best" / "metrics.json").read_text()))
+    for name in ("trials.csv", "trials.png", "tensorboard", "best"):
+        typer.echo(output / name)
 
 
 @_command
@@ -166,16 +270,30 @@ def export(
 @_command
 def score(
     saved_model: Annotated[Path, typer.Argument(help="Folder of a SavedModel.", show_default=False)],
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help=".npy, .npz, .csv or .parquet.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help=".npy, .npz, .csv, .parquet, .tfrecord, or a folder of images.", show_default=False
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help=".csv or .parquet to write.", show_default=False)],
     batch_size: Annotated[int, typer.Option(help="Rows scored at once.")] = 100,
     overwrite: Overwrite = False,
 ):
-    """Score the rows of a file by a SavedModel."""
+    """Score the rows of a file by a SavedModel; after an interrupt the same command goes on where it was."""
     from iwae_tf import scoring
 
-    table = scoring.score(saved_model, source, output, batch_size, overwrite, verbose=1)
-    typer.echo(f"{len(table)} rows, mean log-likelihood {table.log_likelihood.mean():.3f} nats: {output}")
+    try:
+        summary = scoring.score(saved_model, source, output, batch_size, overwrite, verbose=1)
+    except KeyboardInterrupt:
+        typer.secho("Interrupted. The same command goes on where this one was.", fg="yellow", err=True)
+        raise typer.Exit(130) from None
+    if summary.resumed_at:
+        typer.echo(f"went on at row {summary.resumed_at}")
+    if summary.rejected:
+        typer.echo(f"{summary.rejected} of {summary.rows} rows rejected: {summary.rejected_path}")
+    scored = summary.rows - summary.rejected
+    typer.echo(f"{scored} rows, mean log-likelihood {summary.mean_log_likelihood:.3f} nats: {output}")
 
 
 def _show(metrics: dict):

@@ -34,6 +34,11 @@ class Splits:
     event_shape: tuple[int, ...]
     mean: np.ndarray
 
+    def __repr__(self):
+        sizes = {name: int(getattr(self, name).cardinality()) for name in ("train", "validation", "test")}
+        batches = ", ".join(f"{name}={'?' if size < 0 else size}" for name, size in sizes.items())
+        return f"<Splits event_shape={self.event_shape}, batches: {batches}>"
+
 
 class Execution(NamedTuple):
     """The data of the steps that run as one program.
@@ -57,8 +62,9 @@ def batches(arrays, batch_size, seed=None, shuffle=True):
       shuffle: whether the order is drawn anew at every pass.
 
     Returns:
-      A `tf.data.Dataset` of the same structure. Its attribute `executions`, a function of a number of steps, makes a
-      pipeline of the same batches for a program that runs so many at once: of `Execution`s.
+      A `tf.data.Dataset` of the same structure. Its attribute `executions`, a function of a number of steps and of the
+      passes to leave out, makes an endless pipeline of the same batches, pass after pass, for a program that runs so
+      many steps at once: of `Execution`s.
     """
     arrays = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), arrays)
     size = len(next(a for a in keras.tree.flatten(arrays) if a is not None))
@@ -89,8 +95,11 @@ def batches(arrays, batch_size, seed=None, shuffle=True):
         return keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, rows), arrays)
 
     @functools.lru_cache(1)  # every call of fit asks for the same
-    def executions(num_steps):
-        dataset = order(num_steps).map(lambda e: Execution(gather(e.steps), gather(e.rest))).prefetch(1)
+    def executions(num_steps, first_pass=0):
+        passes = order(num_steps)
+        # Row numbers only are drawn and left out, so that this takes a millisecond or so for each pass.
+        rows = passes.repeat().skip(first_pass * passes.cardinality())
+        dataset = rows.map(lambda e: Execution(gather(e.steps), gather(e.rest))).prefetch(1)
         # There is nothing to tune, and the tuner's thread costs more than the data: up to two seconds a call of fit.
         options = tf.data.Options()
         options.autotune.enabled = False

@@ -3,13 +3,12 @@
 import dataclasses
 import json
 import platform
-import time
 from importlib import metadata
 from pathlib import Path
 
 import keras
 
-from iwae_tf import builders, callbacks, data, evaluation, objectives, plots
+from iwae_tf import builders, callbacks, checkpoints, data, evaluation, objectives, plots
 from iwae_tf.exporting import export
 from iwae_tf.files import written_whole
 from iwae_tf.layers import StochasticBinarization
@@ -32,6 +31,7 @@ class Config:
     data_dir: str | None = None
     objective: str = "iwae"
     num_samples: int = 50
+    beta: float | None = None
     warm_up: int = 0
     network: str = "mlp"
     posterior: str = "normal"
@@ -71,10 +71,16 @@ class Config:
             objectives.check_count(self.warm_up, "warm_up")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"Expected learning_rate to be a positive number. Received: {self.learning_rate}")
+        if self.beta is not None:
+            objectives.get(self.objective, self.num_samples, self.beta)
         if not 1 <= len(self.latent_sizes) <= 7:
             raise ValueError(f"Expected 1 to 7 latent sizes, one per stochastic layer. Received: {self.latent_sizes}")
         if self.network == "conv" and len(self.latent_sizes) > 1:
             raise ValueError(f"Expected one latent size with network 'conv'. Received: {self.latent_sizes}")
+
+    def __repr__(self):
+        values = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return f"Config({', '.join(f'{field.name}={v!r}' for field, v in values if v != field.default)})"
 
     @classmethod
     def read(cls, run):
@@ -95,7 +101,7 @@ def build(config, splits):
         "prior": config.prior,
         "likelihood": config.likelihood,
         "mean": splits.mean,
-        "objective": objectives.get(config.objective, config.num_samples),
+        "objective": objectives.get(config.objective, config.num_samples, config.beta),
         # Grey values for the likelihoods that are not of binary data.
         "preprocessing": StochasticBinarization("dynamic" if config.likelihood == "bernoulli" else "none"),
         "seed": config.seed,
@@ -112,57 +118,89 @@ def build(config, splits):
     return model
 
 
-def fit(model, splits, config, watchers=(), verbose=0):
-    """Trains a model as a `Config` says, with callbacks that watch; returns the number of epochs."""
+def schedules(config):
+    """Returns the number of epochs of a `Config`, and the callbacks that change something from epoch to epoch."""
     epochs = config.epochs
-    schedules: list[keras.callbacks.Callback] = []
+    changing: list[keras.callbacks.Callback] = []
     if config.schedule == "burda":
         stages = callbacks.BurdaSchedule(config.stages, config.learning_rate)
-        epochs, schedules = stages.epochs, [stages]
+        epochs, changing = stages.epochs, [stages]
     if config.warm_up:
-        schedules.append(callbacks.WarmUp(config.warm_up))
+        changing.append(callbacks.WarmUp(config.warm_up))
+    return epochs, changing
+
+
+def fit(model, splits, config, watchers=(), verbose=0, initial_epoch=0):
+    """Trains a model as a `Config` says, with callbacks that watch; returns the number of epochs."""
+    epochs, changing = schedules(config)
     # The schedules first: the others log the learning rate and the weight of the KL that they set.
-    chain = [*schedules, *watchers]
-    model.fit(splits.train, validation_data=splits.validation, epochs=epochs, callbacks=chain, verbose=verbose)
+    chain = [*changing, *watchers]
+    model.fit(
+        splits.train, validation_data=splits.validation, initial_epoch=initial_epoch, epochs=epochs, callbacks=chain,
+        verbose=verbose,
+    )  # fmt: skip
     return epochs
 
 
-def train(config, output, overwrite=False, verbose=1):
+def train(config, output, overwrite=False, verbose=1, resume=False):
     """Trains, evaluates and exports a model; the folder appears under its name only when all of it is there.
+
+    Until then all is in a folder with `.part` at the end of its name. After an error or an interrupt it stays, and
+    `resume` goes on from the last epoch that was finished: the model becomes what it would have been without a break.
 
     Args:
       config: a `Config`.
       output: the run folder.
       overwrite: whether an existing folder is replaced, once the new one is whole.
       verbose: 1 shows progress bars.
+      resume: whether an unfinished run of the same `Config` is gone on with.
 
     Returns:
       The metrics, a dict.
 
     Raises:
       FileExistsError: if `output` exists and `overwrite` is false.
-      FileNotFoundError: if the data set is not at hand.
+      FileNotFoundError: if the data set is not at hand, or there is nothing to resume.
+      KeyboardInterrupt: with a message that says how to go on, if one comes.
+      ValueError: if the run to be resumed is of another `Config`.
     """
-    with written_whole(output, overwrite, keep_failed=True) as folder:
-        keras.utils.set_random_seed(config.seed)
-        keras.config.set_dtype_policy(config.precision)
-        splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
-        model = build(config, splits)
+    with written_whole(output, overwrite, keep_failed=True, resume=resume) as folder:
+        if resume and (found := Config.read(folder)) != config:
+            raise ValueError(f"Expected the options of the unfinished run, {found}. Received: {config}")
+        try:
+            return _train(config, folder, verbose, resume)
+        except KeyboardInterrupt:
+            if not folder.exists():
+                raise
+            kept = f"after {checkpoints.latest(folder)} epochs, which are kept in {folder}"
+            raise KeyboardInterrupt(f"{kept}; resume (--resume) goes on from there") from None
+
+
+def _train(config, folder, verbose, resume):
+    """Does the work of `train`."""
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.precision)
+    splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
+    model = build(config, splits)
+    if not resume:
         folder.mkdir()
         write_config(config, folder)
-        watchers = [
-            keras.callbacks.CSVLogger(str(folder / "history.csv")),
-            keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-        ]
-        if config.diagnose:
-            watchers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation))
-        start = time.perf_counter()
-        epochs = fit(model, splits, config, watchers, verbose)
-        seconds = time.perf_counter() - start
-        model.save(folder / "model.keras")
-        export(model, folder / "saved_model", config.test_samples)
-        training = {"epochs": epochs, "seconds": seconds, "parameters": model.count_params()}
-        return _report(model, splits, config, folder, {"training": training}, verbose)
+    keeper = checkpoints.Checkpoints(folder)
+    done = keeper.restore(model)
+    watchers = [
+        keras.callbacks.CSVLogger(str(folder / "history.csv"), append=resume),
+        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+    ]
+    if config.diagnose:
+        watchers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation))
+    # The checkpoint last: what it has counted, the others have written.
+    epochs = fit(model, splits, config, [*watchers, keeper], verbose, initial_epoch=done)
+    model.save(folder / "model.keras")
+    export(model, folder / "saved_model", config.test_samples, overwrite=True)
+    training = {"epochs": epochs, "seconds": keeper.seconds, "parameters": model.count_params()}
+    metrics = _report(model, splits, config, folder, {"training": training}, verbose)
+    keeper.remove()
+    return metrics
 
 
 def evaluate(run, test_samples=None, data_dir=None, verbose=1):

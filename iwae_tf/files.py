@@ -9,23 +9,26 @@ import pandas as pd
 
 
 @contextlib.contextmanager
-def written_whole(path, overwrite=False, keep_failed=False):
+def written_whole(path, overwrite=False, keep_failed=False, resume=False):
     """Yields a path beside `path` to write to; it takes the name `path` only when all is written.
 
     After an error what was written is removed, unless `keep_failed`; after an interrupt it stays.
 
     Raises:
-      FileExistsError: if `path` exists and may not be overwritten, or an unfinished one lies beside it.
+      FileExistsError: if `path` exists and may not be overwritten, or an unfinished one lies beside it that may not be
+        overwritten and is not to be resumed.
+      FileNotFoundError: if there is no unfinished one to `resume`.
     """
     path = Path(path)
-    part = path.with_name(f"{path.name}.part")
-    for existing in (path, part):
-        if existing.exists() and not overwrite:
-            state = "an unfinished earlier one" if existing is part else "it"
-            raise FileExistsError(
-                f"Expected {path} to be free. Received: {state} exists; pass overwrite (--overwrite) to replace it"
-            )
-    _remove(part)
+    part = unfinished(path) if resume else _part_of(path)
+    hint = "pass overwrite (--overwrite) to replace it"
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"Expected {path} to be free. Received: it exists; {hint}")
+    if part.exists() and not (overwrite or resume):
+        hint += ", or resume (--resume) to go on with it" * keep_failed
+        raise FileExistsError(f"Expected {path} to be free. Received: an unfinished earlier one exists; {hint}")
+    if not resume:
+        _remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part
@@ -35,6 +38,18 @@ def written_whole(path, overwrite=False, keep_failed=False):
         raise
     _remove(path)
     part.rename(path)
+
+
+def unfinished(path):
+    """Returns the path of what an interrupted `written_whole` of `path` has left; a `FileNotFoundError` for nothing."""
+    part = _part_of(Path(path))
+    if not part.exists():
+        raise FileNotFoundError(f"Expected something unfinished to resume, {part}. Received: nothing of that name")
+    return part
+
+
+def _part_of(path):
+    return path.with_name(f"{path.name}.part")
 
 
 def _remove(path):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from iwae_tf import random
+from iwae_tf import random, summary
 from iwae_tf.inference import BottomUp, draw_from, emitted_shape
 from iwae_tf.ladder import Ladder
 from iwae_tf.layers.missing import leave_out_missing
@@ -113,6 +113,23 @@ class Hierarchy(keras.Model):
         if self.incomplete:  # or the error of a likelihood that cannot be would come with the data only
             with tf.init_scope():
                 self.generative([tf.zeros([1, *shape]) for shape in shapes[1:]])
+
+    def summary(self, line_length=None, positions=None, print_fn=None, **kwargs):
+        """Prints a table of the stochastic layers and their distributions, see `summary.table`.
+
+        Args:
+          line_length: as for `keras.Model.summary`, whose own table follows if any of its options is given.
+          positions: likewise.
+          print_fn: function of a text to call instead of `print`.
+          **kwargs: as for `keras.Model.summary`.
+        """
+        (print_fn or print)(summary.text(self))
+        if line_length or positions or kwargs:
+            super().summary(line_length, positions, print_fn, **kwargs)
+
+    def __repr__(self):
+        known = f"event_shape={self.event_shape}, latent_shapes={self.latent_shapes}, " if self.built else ""
+        return f"<{type(self).__name__} name={self.name}, {known}built={self.built}>"
 
     def posterior(self, x, hold=False):
         """Returns what of q(z|x) depends on x alone, for x as the likelihood sees it.

@@ -93,3 +93,23 @@ def x_batches(data, batch_size=100):
     if data.cardinality() == 0:
         raise ValueError("Expected at least one observation. Received: none")
     return (batch[0] if isinstance(batch, tuple) else batch for batch in data), num_batches(data)
+
+
+def first_rows(data, count):
+    """Returns the x of the first `count` observations, or of all where there are fewer, as one array.
+
+    Args:
+      data: as for `x_batches`.
+      count: observations to return at most.
+
+    Raises:
+      ValueError: if there are no data.
+      TypeError: if the data are neither an array nor a dataset.
+    """
+    parts, size = [], 0
+    for x in x_batches(data)[0]:
+        parts.append(np.asarray(x))
+        size += len(x)
+        if size >= count:
+            break
+    return np.concatenate(parts)[:count]

@@ -178,7 +178,11 @@ class IWAE(Hierarchy):
         self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
         validation_data=None, shuffle=True, class_weight=None, sample_weight=None, **kwargs,
     ):  # fmt: skip
-        """As `keras.Model.fit`; arrays are shuffled with the model's seed, so that the same seed repeats the run."""
+        """As `keras.Model.fit`; arrays are shuffled with the model's seed, so that the same seed repeats the run.
+
+        With `initial_epoch` data of `iwae_tf.data` come in the order that they would have had in that epoch.
+        """
+        self._assert_compile_called("fit")
         first = self._look_at(x)
         self.data_dtype = self.data_dtype if first is None else _dtype(first)
         batch_bytes = 1 if first is None else first[: (batch_size or 32) if intake.is_array(x) else None].nbytes
@@ -196,7 +200,9 @@ class IWAE(Hierarchy):
             given = kwargs.get("steps_per_epoch")
             num_batches = given or intake.num_batches(x)
             self._set_steps(training.steps_per_execution(num_batches, batch_bytes, exact=bool(given)))
-        x, kwargs["steps_per_epoch"] = self._whole_executions(x, kwargs.get("steps_per_epoch"), class_weight)
+        x, kwargs["steps_per_epoch"] = self._whole_executions(
+            x, kwargs.get("steps_per_epoch"), class_weight, kwargs.get("initial_epoch", 0)
+        )
         validation_data, kwargs["validation_steps"] = self._whole_executions(
             validation_data, kwargs.get("validation_steps")
         )
@@ -209,11 +215,11 @@ class IWAE(Hierarchy):
             self.steps_per_execution: int = steps
             self.train_function = self.test_function = None
 
-    def _whole_executions(self, x, steps, class_weight=None):
+    def _whole_executions(self, x, steps, class_weight=None, first_pass=0):
         """Returns a pipeline of `data.batches` as one of whole executions, and what Keras is to take for an epoch."""
         if not hasattr(x, "executions") or steps or class_weight or self._distribute_strategy:
             return x, steps
-        return x.executions(self.steps_per_execution).repeat(), intake.num_batches(x)
+        return x.executions(self.steps_per_execution, first_pass), intake.num_batches(x)
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`."""
@@ -351,6 +357,11 @@ class IWAE(Hierarchy):
         model = cls(**{k: keras.saving.deserialize_keras_object(v) if k in names else v for k, v in config.items()})
         model.data_dtype = data_dtype
         return model
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        # A choice, not what was chosen: a reloaded model would run one step at a time.
+        return {**config, "steps_per_execution": "auto"} if config and self._choose_steps else config
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

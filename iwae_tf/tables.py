@@ -22,6 +22,9 @@ class Table:
     array: np.ndarray
     columns: tuple[Column, ...]
 
+    def __repr__(self):
+        return f"<Table of {len(self.array)} rows, columns: {', '.join(column.name for column in self.columns)}>"
+
     def encode(self, frame):
         """Returns another frame of these columns as such an array; see `encode`."""
         return encode(frame, self.columns)

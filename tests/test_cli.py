@@ -3,9 +3,13 @@
 import dataclasses
 import inspect
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from importlib import metadata
 
 import keras
 import numpy as np
@@ -14,7 +18,7 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from iwae_tf import cli, data, experiment, objectives
+from iwae_tf import checkpoints, cli, data, experiment, objectives
 from iwae_tf.cli import app
 
 SMALL = ["--latent-sizes", "6,4", "--hidden-sizes", "16x16,8", "-k", "5", "--epochs", "2", "--test-samples", "50"]
@@ -196,6 +200,119 @@ def test_config_survives_json(tmp_path):
     assert dataclasses.replace(config, seed=1) != config
 
 
-def test_python_m():
-    result = subprocess.run([sys.executable, "-m", "iwae_tf", "--help"], capture_output=True, text=True, check=True)
-    assert "Usage: iwae-tf" in result.stdout
+def test_a_resumed_run_is_the_unbroken_one(tmp_path, monkeypatch):
+    """Interrupted twice: before the checkpoint of an epoch is written, and when it is but the rest is still to come."""
+    options = ["--latent-sizes", "3", "--hidden-sizes", "8", "-k", "5", "--epochs", "4", "--warm-up", "3",
+               "--test-samples", "10"]  # fmt: skip
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    keep = checkpoints.Checkpoints.on_epoch_end
+
+    def interrupted(at, kept):
+        def on_epoch_end(keeper, epoch, logs=None):
+            if epoch < at or kept:
+                keep(keeper, epoch, logs)
+            if epoch == at:
+                raise KeyboardInterrupt
+
+        return on_epoch_end
+
+    for at, kept, done, arguments in ((1, False, 1, options), (2, True, 3, ["--resume"])):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints.Checkpoints, "on_epoch_end", interrupted(at, kept))
+            result = invoke("train", *arguments, "-o", broken)
+            assert result.exit_code == 130
+            assert result.stderr == (
+                f"Interrupted after {done} epochs, which are kept in {broken}.part; "
+                "resume (--resume) goes on from there\n"
+            )
+            assert not broken.exists() and checkpoints.latest(f"{broken}.part") == done
+    for arguments in (["-o", broken, "--resume"], [*options, "-o", unbroken]):
+        result = invoke("train", *arguments)
+        assert result.exit_code == 0, result.output
+    runs = unbroken, broken
+    assert {p.name for p in broken.iterdir()} == {p.name for p in unbroken.iterdir()}
+    pd.testing.assert_frame_equal(*(pd.read_csv(run / "history.csv") for run in runs))
+    first, again = (keras.saving.load_model(run / "model.keras") for run in runs)
+    states = ([*m.weights, *m.optimizer.variables, m.seed_generator.state] for m in (first, again))
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    first, again = (json.loads((run / "metrics.json").read_text()) for run in runs)
+    assert first["test"] == again["test"] and again["training"]["epochs"] == 4
+
+
+def test_resume_wants_an_unfinished_run_of_the_same_options(tmp_path):
+    result = invoke("train", "-o", tmp_path / "run", "--resume")
+    assert result.exit_code == 1 and "unfinished" in result.output
+    part = tmp_path / "run.part"
+    part.mkdir()
+    experiment.write_config(experiment.Config(epochs=2), part)
+    result = invoke("train", "-o", tmp_path / "run", "--resume", "--epochs", "3")
+    assert result.exit_code == 1 and "Config(epochs=2). Received: Config(epochs=3)" in result.output
+    result = invoke("train", "-o", tmp_path / "run")
+    assert result.exit_code == 1 and "--overwrite" in result.output and "--resume" in result.output
+    assert part.exists()
+
+
+def command(*arguments, **environment):
+    """Runs the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "iwae_tf", *map(str, arguments)],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_ctrl_c_leaves_what_can_be_resumed_and_says_how(tmp_path):
+    run = tmp_path / "run"
+    arguments = ["train", *SMALL, "--epochs", "100000", "-o", str(run)]
+    # Where the tests run in the background the signal is switched off, and so it would be for the process.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from iwae_tf.cli import app; app({arguments})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        while process.poll() is None and not checkpoints.latest(f"{run}.part"):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130, said
+    done = checkpoints.latest(f"{run}.part")
+    assert said.splitlines()[-1].startswith(f"Interrupted after {done} epochs, which are kept in {run}.part; ")
+    assert "Traceback" not in said and "--resume" in said
+    assert (tmp_path / "run.part" / "checkpoints" / str(done) / "model.weights.h5").is_file()
+
+
+def test_python_m_is_the_command():
+    result = command("--help")
+    assert result.returncode == 0 and "Usage: iwae-tf" in result.stdout
+
+
+def test_version():
+    result = command("--version")
+    assert result.returncode == 0 and result.stdout == f"iwae-tf {metadata.version('iwae-tf')}\n"
+
+
+def test_exit_codes(tmp_path):
+    wrong = command("train", "--no-such-option")
+    assert wrong.returncode == 2 and "Usage: iwae-tf train" in wrong.stderr and not wrong.stdout
+    result = invoke("evaluate", tmp_path / "none")
+    assert result.exit_code == 1 and result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+
+
+def test_another_backend_is_refused_at_first_use():
+    assert command("--help", KERAS_BACKEND="jax").returncode == 0
+    result = command("evaluate", "run", KERAS_BACKEND="jax")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "Expected Keras with the backend 'tensorflow'. Received: 'jax'" in result.stderr
+
+
+def test_completion_for_bash():
+    """The script that `--show-completion` gives, as bash runs it."""
+    script = command("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert script.returncode == 0 and "complete -o default -F _iwae_tf_completion iwae-tf" in script.stdout
+    completed = command(COMP_WORDS="iwae-tf ev", COMP_CWORD="1", _IWAE_TF_COMPLETE="complete_bash")
+    assert completed.stdout.split() == ["evaluate"]
+    completed = command(COMP_WORDS="iwae-tf train --over", COMP_CWORD="2", _IWAE_TF_COMPLETE="complete_bash")
+    assert completed.stdout.split() == ["--overwrite"]

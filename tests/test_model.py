@@ -71,7 +71,7 @@ def test_training_raises_the_bound(digits):
     assert history["val_loss"][-1] < history["val_loss"][0]
 
 
-@pytest.mark.parametrize("num_layers", [1, 3, 5, 7])  # 2 and 4 in many other tests
+@pytest.mark.parametrize("num_layers", [1, 3, 5])  # 2 and 4 in many other tests, 7 in test_hierarchy.py
 def test_any_depth(num_layers, train):
     model = small_model(num_layers)
     history = fit(model, train)
@@ -282,6 +282,7 @@ def test_save_and_load(train, x, tmp_path):
     np.testing.assert_array_equal(again.log_likelihood(x, 20, seed=1), model.log_likelihood(x, 20, seed=1))
     first, second = (m.fit(train, batch_size=20, epochs=2, verbose=0).history for m in (model, again))
     assert first == second, "training goes on as if there had been no reload: optimiser, seeds and order"
+    assert again.steps_per_execution == model.steps_per_execution > 1
 
 
 def test_save_and_load_of_a_float64_model(x, tmp_path):
@@ -352,8 +353,7 @@ def test_likelihood_of_a_users_own_is_built_by_the_data():
 def test_summary_counts_the_weights(model, capsys):
     model.summary()
     output = capsys.readouterr().out
-    assert "independent_normal" in output and "Trainable params" in output
-    assert model.count_params() > 1000
+    assert "independent_normal" in output and f"{model.count_params():,} parameters" in output
 
 
 def test_encode_and_shapes(model, x):
@@ -391,6 +391,12 @@ def test_bad_data(model, case):
     for call in calls:
         with pytest.raises(error, match=message):
             call(x)
+
+
+def test_not_compiled(model):
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"compile\(\)"):
+            call(IMAGES)
 
 
 def test_empty_dataset(model):

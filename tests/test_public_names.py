@@ -11,7 +11,7 @@ import pytest
 
 import iwae_tf
 
-PACKAGES = ("layers", "objectives", "evaluation")
+PACKAGES = ("layers", "objectives", "evaluation", "scoring", "tuning")
 
 
 def test_all_is_sorted_and_importable():

@@ -64,13 +64,7 @@ class Diagnostics(keras.callbacks.Callback):
     # ------------------------------------------------------------------------------------------ when
 
     def on_train_begin(self, logs=None):
-        parts, count = [], 0
-        for x in intake.x_batches(self.data)[0]:
-            parts.append(np.asarray(x))
-            count += len(x)
-            if count >= self.num_observations:
-                break
-        self._x = np.concatenate(parts)[: self.num_observations]
+        self._x = intake.first_rows(self.data, self.num_observations)
         if len(self._x) < 2:
             raise ValueError(f"Expected at least two observations to diagnose. Received: {len(self._x)}")
         if self.labels is not None and len(self.labels) < len(self._x):

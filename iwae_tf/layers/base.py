@@ -226,6 +226,9 @@ class StochasticLayer(keras.layers.Layer):
             for name, head in zip(self.parameters, heads, strict=True)
         }
 
+    def __repr__(self):
+        return f"<{type(self).__name__} name={self.name}, event_shape={self.event_shape}, built={self.built}>"
+
     def get_config(self):
         return {
             **super().get_config(),
