@@ -1,0 +1,92 @@
+"""Rows of .npy and .npz files."""
+
+import contextlib
+import math
+import shutil
+import tempfile
+import zipfile
+import zlib
+
+import numpy as np
+
+from iwae_tf.scoring.rows import BLOCK, Row, Source
+
+
+class Npy(Source):
+    """An array in a .npy file, `[n, ...]`, in C or Fortran order."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        with self._open() as file:
+            shape, self._fortran, self._of = _npy_header(file)
+        if not shape or self._of.kind not in "buif":
+            raise ValueError(f"Expected an array of rows of numbers. Received: shape {shape}, dtype {self._of}")
+        self.check_size(math.prod(shape[1:]), shape[0])
+        self.total = self._num_rows = shape[0]
+
+    def _open(self):
+        return self.path.open("rb")
+
+    def rows(self, start):
+        for block in (self._mapped if self._fortran else self._streamed)(start):
+            for x in block.reshape(len(block), -1):
+                yield Row(x)
+
+    def _streamed(self, start):
+        """Yields blocks of rows as they stand in the file."""
+        bytes_per_row = self.size * self._of.itemsize
+        at_once = max(BLOCK // bytes_per_row, 1)
+        with self._open() as file:
+            _npy_header(file)
+            file.seek(start * bytes_per_row, 1)
+            for i in range(start, self._num_rows, at_once):
+                n = min(at_once, self._num_rows - i)
+                block = file.read(n * bytes_per_row)
+                if len(block) < n * bytes_per_row:
+                    raise ValueError(
+                        f"Expected {self.total} rows in {self.path}. Received: {i + len(block) // bytes_per_row}"
+                    )
+                yield np.frombuffer(block, self._of).reshape(n, self.size)
+
+    def _mapped(self, start):
+        """Yields blocks of rows whose values stand apart; what has been looked at is unmapped again."""
+        with self._on_disk() as path:
+            at_once = max(BLOCK // (self.size * self._of.itemsize), 1)
+            for i in range(start, self._num_rows, at_once):
+                yield np.array(np.load(path, mmap_mode="r", allow_pickle=False)[i : i + at_once])
+
+    def _on_disk(self):
+        return contextlib.nullcontext(self.path)
+
+
+class Npz(Npy):
+    """The array named `x`, or the only one, of a .npz file."""
+
+    @contextlib.contextmanager
+    def _open(self):
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                names = [name for name in archive.namelist() if name.endswith(".npy")]
+                name = names[0] if len(names) == 1 else "x.npy"
+                if name not in names:
+                    received = ", ".join(name.removesuffix(".npy") for name in names) or "none"
+                    raise ValueError(f"Expected an array named x, or only one. Received: {received}")
+                with archive.open(name) as file:
+                    yield file
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"Expected a whole .npz file. Received: {self.path}, {error}") from error
+
+    @contextlib.contextmanager
+    def _on_disk(self):
+        with self._open() as file, tempfile.NamedTemporaryFile(suffix=".npy") as copy:
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            yield copy.name
+
+
+def _npy_header(file):
+    """Reads the header of a .npy file: shape, whether in Fortran order, dtype."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)

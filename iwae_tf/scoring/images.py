@@ -1,0 +1,127 @@
+"""Rows that are images or records of `tf.train.Example`, which may hold images."""
+
+import io
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from PIL import Image, UnidentifiedImageError
+
+from iwae_tf.scoring.rows import Row, Source
+
+_CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+
+
+def decode(data, event_shape):
+    """Decodes a PNG or JPEG, whose pixels and channels must be the model's.
+
+    Returns:
+      uint8 `[size]`.
+
+    Raises:
+      ValueError: if it is of another shape or depth, damaged, or no such image.
+    """
+    height, width, channels = (*event_shape, 1)[:3]
+    if data.startswith(_PNG) and data[24:25] == b"\x10":  # of which Pillow would drop half
+        raise ValueError("Expected an image of 8 bits. Received: one of 16 bits")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)  # bits and palettes are spelled out
+            if (image.height, image.width, _CHANNELS.get(mode)) != (height, width, channels):
+                received = f"{image.height} x {image.width} pixels, {mode}"
+                raise ValueError(f"Expected {height} x {width} pixels, {channels} channels. Received: {received}")
+            return np.asarray(image.convert(mode)).reshape(-1)
+    except UnidentifiedImageError:
+        raise ValueError("Expected a PNG or JPEG image. Received: something else") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"Expected a whole image. Received: {error}") from error
+
+
+class TFRecord(Source):
+    """Records that are `tf.train.Example`, with a feature `x` of all values of a row.
+
+    The feature is a list of floats or integers, or one string of bytes: a PNG or JPEG image, or the values themselves,
+    of the model's dtype, little-endian, in row-major order.
+    """
+
+    def rows(self, start):
+        for record in itertools.islice(self._records(), start, None):
+            if isinstance(record, Row):
+                yield record
+                continue
+            try:
+                yield Row(self._values(record))
+            except ValueError as error:
+                yield Row(None, str(error))
+
+    def _records(self):
+        """Yields the bytes of every record; for one that is damaged, which ends the file, a `Row` that says so."""
+        try:
+            for record in tf.data.TFRecordDataset(str(self.path)):
+                yield record.numpy()
+        except tf.errors.DataLossError as error:
+            yield Row(None, f"Expected a whole record. Received: {error.message}; what is behind it cannot be read")
+
+    def _values(self, record):
+        try:
+            features = tf.train.Example.FromString(record).features.feature
+        except DecodeError as error:
+            raise ValueError(f"Expected a tf.train.Example. Received: {error}") from error
+        if "x" not in features:
+            raise ValueError(f"Expected a feature x. Received: {', '.join(sorted(features)) or 'none'}")
+        kind = features["x"].WhichOneof("kind")
+        values = getattr(features["x"], kind).value if kind else ()
+        x = self._bytes(values) if kind == "bytes_list" else np.array(values)
+        self.check_size(x.size)
+        return x
+
+    def _bytes(self, values):
+        if len(values) != 1:
+            raise ValueError(f"Expected one string of bytes. Received: {len(values)}")
+        if values[0].startswith((_PNG, _JPEG)):
+            return decode(values[0], self.event_shape)
+        expected = self.size * self.dtype.itemsize
+        if len(values[0]) != expected:
+            raise ValueError(
+                f"Expected {expected} bytes of {self.dtype}, or an image. Received: {len(values[0])} bytes"
+            )
+        return np.frombuffer(values[0], self.dtype.newbyteorder("<"))
+
+
+class Images(Source):
+    """PNG and JPEG files of a folder and of the folders in it, in the order of their names. Others do not count."""
+
+    where = ("file",)
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        if len(self.event_shape) not in (2, 3):
+            raise ValueError(f"Expected a model of images. Received: one of observations of shape {self.event_shape}")
+        found = (
+            path
+            for path in self.path.rglob("*")
+            if path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.name[0] != "." and path.is_file()
+        )
+        self._names = sorted(path.relative_to(self.path).as_posix() for path in found)
+        if not self._names:
+            raise ValueError(f"Expected PNG or JPEG files. Received: none in {self.path}")
+        self.total = len(self._names)
+
+    def rows(self, start):
+        for path in self.files()[start:]:
+            try:
+                yield Row(decode(path.read_bytes(), self.event_shape))
+            except (OSError, ValueError) as error:
+                yield Row(None, str(error))
+
+    def files(self):
+        return [self.path / name for name in self._names]
+
+    def named(self, batch):
+        names = [
+            self._names[i].encode(errors="surrogateescape").decode(errors="replace") for i in batch["row"].to_pylist()
+        ]
+        return batch.set_column(0, "file", pa.array(names, pa.string()))
