@@ -2,5 +2,6 @@
 
 from iwae_tf.callbacks.diagnostics import Diagnostics
 from iwae_tf.callbacks.schedules import BurdaSchedule, WarmUp
+from iwae_tf.callbacks.validation import ValidationLogLikelihood
 
-__all__ = ["BurdaSchedule", "Diagnostics", "WarmUp"]
+__all__ = ["BurdaSchedule", "Diagnostics", "ValidationLogLikelihood", "WarmUp"]

@@ -1,5 +1,6 @@
 """Objectives: log weights in, a bound and the form of its gradient out."""
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +27,7 @@ __all__ = [
     "ReweightedWakeSleep",
     "check_count",
     "get",
+    "takes_beta",
 ]
 
 
@@ -43,7 +45,7 @@ def _grouped(make, **kwargs):
 _DOUBLY = {"gradient": "doubly_reparameterized"}
 
 #: Short names, as on the command line: functions of the number of samples.
-NAMES: dict[str, Callable[[int], Objective]] = {
+NAMES: dict[str, Callable[..., Objective]] = {
     "ciwae": partial(CIWAE, beta=0.5),
     "ciwae-dreg": partial(CIWAE, beta=0.5, **_DOUBLY),
     "dreg": partial(ImportanceWeighted, **_DOUBLY),
@@ -64,19 +66,30 @@ NAMES: dict[str, Callable[[int], Objective]] = {
 }
 
 
-def get(name, num_samples):
+def takes_beta(name):
+    """Returns whether the objective with this short name has a `beta`: of the KL in the ELBO, of the ELBO in CIWAE."""
+    return name in NAMES and "beta" in inspect.signature(NAMES[name]).parameters
+
+
+def get(name, num_samples, beta=None):
     """Makes the objective with this short name.
 
     Args:
       name: one of `NAMES`.
       num_samples: samples per observation.
+      beta: that of an objective which has one; `None` is 1 for the ELBO, 0.5 for CIWAE.
 
     Returns:
       An `Objective`.
 
     Raises:
-      ValueError: if there is no such name; the message lists those there are.
+      ValueError: if there is no such name, which the message then lists, or `beta` is given and the objective has none.
     """
     if name not in NAMES:
         raise ValueError(f"Expected an objective among {', '.join(sorted(NAMES))}. Received: {name!r}")
-    return NAMES[name](num_samples)
+    if beta is None:
+        return NAMES[name](num_samples)
+    if not takes_beta(name):
+        having = ", ".join(sorted(filter(takes_beta, NAMES)))
+        raise ValueError(f"Expected beta with one of {having} only. Received: beta={beta!r} with {name!r}")
+    return NAMES[name](num_samples, beta=beta)

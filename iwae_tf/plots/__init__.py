@@ -3,6 +3,7 @@
 from iwae_tf.plots.curves import activity, bounds, histories, weights
 from iwae_tf.plots.images import interpolations, manifold, reconstructions, samples
 from iwae_tf.plots.latent import aggregated_posterior, posteriors
+from iwae_tf.plots.trials import parallel_coordinates
 
 __all__ = [
     "activity",
@@ -11,6 +12,7 @@ __all__ = [
     "histories",
     "interpolations",
     "manifold",
+    "parallel_coordinates",
     "posteriors",
     "reconstructions",
     "samples",

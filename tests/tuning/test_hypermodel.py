@@ -1,0 +1,97 @@
+"""The search space, and the models and runs that it stands for."""
+
+import keras_tuner
+import pytest
+
+from iwae_tf import experiment, objectives, tuning
+
+EVENT = (8, 8, 1)
+
+
+def sampled(hypermodel, **values):
+    """Hyperparameters of a space with these values."""
+    hp = keras_tuner.HyperParameters()
+    hp.values.update(values)
+    return hypermodel.build(hp), hp
+
+
+def test_names_and_kinds_of_what_is_searched():
+    hypermodel = tuning.IWAEHyperModel(EVENT, latent_size=4, hidden_size=[8, 16], depth=(1, 2))
+    _, hp = sampled(hypermodel)
+    kinds = {p.name: (type(p).__name__, getattr(p, "sampling", None)) for p in hp.space}
+    assert kinds == {
+        "num_samples": ("Int", "log"), "depth": ("Int", "linear"), "learning_rate": ("Float", "log"),
+        "hidden_size": ("Choice", None),
+    }  # fmt: skip
+    assert hypermodel.searched == ["num_samples", "depth", "learning_rate", "hidden_size"]
+
+
+def test_a_trial_is_the_model_of_its_configuration():
+    hypermodel = tuning.IWAEHyperModel(
+        EVENT, latent_size=[50, 7], hidden_size=20, objective=["iwae", "dreg"], prior=["normal", "mixture"], warm_up=3
+    )
+    values = {
+        "num_samples": 6, "depth": 3, "learning_rate": 0.002, "latent_size": 7, "objective": "dreg", "prior": "mixture",
+    }  # fmt: skip
+    model, hp = sampled(hypermodel, **values)
+    config = hypermodel.config({**hp.values, "tuner/epochs": 4}, epochs=9)
+    assert config == experiment.Config(
+        objective="dreg", num_samples=6, prior="mixture", latent_sizes=(7, 3, 1),
+        hidden_sizes=((20, 20), (10, 10), (5, 5)), learning_rate=0.002, warm_up=3, epochs=9,
+    )  # fmt: skip
+    assert model.latent_shapes == [(7,), (3,), (1,)]
+    assert model.objective == objectives.ImportanceWeighted(6, gradient="doubly_reparameterized")
+    assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0.002)
+
+
+def test_beta_is_searched_only_where_the_objective_has_one():
+    hypermodel = tuning.IWAEHyperModel(EVENT, objective=["iwae", "elbo", "ciwae"], beta=(0.2, 0.9), hidden_size=8)
+    _, hp = sampled(hypermodel, objective="iwae")
+    assert "beta" not in hp.values and hypermodel.config(hp.values).beta is None
+    model, hp = sampled(hypermodel, objective="ciwae", beta=0.7)
+    assert model.objective == objectives.CIWAE(1, 0.7)
+    (beta,) = (p for p in hp.space if p.name == "beta")
+    assert beta.conditions[0].values == ["elbo", "ciwae"]
+    fixed = tuning.IWAEHyperModel(EVENT, objective=["iwae", "elbo"], beta=0.3)
+    assert [fixed.config({"objective": name, "num_samples": 1, "depth": 1, "learning_rate": 1e-3}).beta
+            for name in ("iwae", "elbo")] == [None, 0.3]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"num_samples": 0}, "num_samples"),
+        ({"num_samples": [5, 0]}, "num_samples"),
+        ({"depth": (0, 2)}, "depth"),
+        ({"depth": 8}, "1 to 7"),
+        ({"depth": []}, "one value or more"),
+        ({"latent_size": -1}, "latent_size"),
+        ({"hidden_size": 1.5}, "hidden_size"),
+        ({"learning_rate": (1e-2, 1e-4)}, r"range \(low, high\)"),
+        ({"learning_rate": (1e-4, 1e-3, 1e-2)}, r"range \(low, high\)"),
+        ({"learning_rate": (0.0, 1e-3)}, "learning_rate"),
+        ({"objective": ("elbo", "iwae")}, r"range \(low, high\)"),
+        ({"objective": ["iwae", "vae"]}, "Received: 'vae'"),
+        ({"prior": ["normal", "uniform"]}, "Received: 'uniform'"),
+        ({"posterior": "normals"}, "Received: 'normals'"),
+        ({"beta": 0.5}, "beta with one of ciwae, ciwae-dreg, elbo"),
+        ({"beta": (0.5, 2.0), "objective": ["iwae", "ciwae"]}, "beta"),
+        ({"val_samples": 0}, "val_samples"),
+        ({"val_observations": 0}, "val_observations"),
+        ({"likelihood": "gamma"}, "Received: 'gamma'"),
+    ],
+)
+def test_bad_spaces(space, message):
+    with pytest.raises(ValueError, match=message):
+        tuning.IWAEHyperModel(EVENT, **space)
+
+
+def test_unknown_option():
+    with pytest.raises(TypeError, match="widths"):
+        tuning.IWAEHyperModel(EVENT, widths=3)
+
+
+def test_needs_validation_data():
+    hypermodel = tuning.IWAEHyperModel(EVENT, hidden_size=8)
+    with pytest.raises(ValueError, match="Expected validation_data"):
+        hypermodel.fit(keras_tuner.HyperParameters(), None)
