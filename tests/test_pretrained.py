@@ -1,0 +1,55 @@
+"""The model that comes with the package."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import iwae_tf
+from iwae_tf import data, pretrained
+
+NAME = "mnist_iwae"
+FOLDER = pretrained.FOLDERS[1] / NAME
+
+
+def test_it_is_the_model_of_its_card(tfds_dir):
+    """100 test images, 500 samples: as good as the card says of all, within 4 standard errors (false alarms 1e-4)."""
+    model = iwae_tf.load_pretrained(NAME)
+    assert isinstance(model, iwae_tf.IWAE) and not model.compiled
+    x = np.concatenate(list(data.load("mnist", 100, tfds_dir).test.take(1)))
+    found = model.log_likelihood(x, 500, seed=0).numpy()
+    card = (FOLDER / "README.md").read_text()
+    said = float(card.split("**")[1].split(" ")[0])
+    assert abs(found.mean() - said) < 4 * found.std() / np.sqrt(len(x))
+
+
+def test_its_saved_model_scores_the_same(tfds_dir):
+    x = next(iter(data.load("mnist", 20, tfds_dir).test))
+    scorer = tf.saved_model.load(str(FOLDER / "saved_model"))
+    scores = scorer.signatures["log_likelihood_seeded"](x=x, seed=tf.constant([1, 2]), num_samples=tf.constant(200))
+    own = iwae_tf.load_pretrained(NAME).log_likelihood(x, 200, seed=(1, 2)).numpy()
+    np.testing.assert_allclose(scores["log_likelihood"], own, rtol=1e-4)
+
+
+def test_it_can_be_trained_further(tfds_dir):
+    model = iwae_tf.load_pretrained(NAME)
+    model.compile(keras.optimizers.Adam(1e-4))
+    history = model.fit(data.load("mnist", 20, tfds_dir).validation, steps_per_epoch=5, verbose=0).history
+    assert 70 < history["loss"][0] < 110
+
+
+def test_it_is_small_enough_for_git():
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 8e6
+
+
+def test_it_is_installed_with_every_package():
+    tomllib = pytest.importorskip("tomllib", reason="it came with Python 3.11")
+    root = FOLDER.parents[1]
+    setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {".".join(path.parent.relative_to(root).parts) for path in (root / "iwae_tf").rglob("__init__.py")}
+    assert set(setuptools["packages"]) == found | {"iwae_tf.saved_models"}
+
+
+def test_others_there_are_not():
+    with pytest.raises(ValueError, match=r"Expected name to be one of mnist_iwae. Received: 'cifar'"):
+        iwae_tf.load_pretrained("cifar")
