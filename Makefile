@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test lint check bench clean
+.PHONY: install demo test lint check docs bench clean
 
 install: $(INSTALLED)
 
@@ -22,11 +22,16 @@ demo: $(INSTALLED)
 
 # What XLA has compiled stays in memory as long as the process lives, so the suite goes through several.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-PARTS := tests/layers tests/objectives tests/evaluation
+DIAGNOSES := tests/objectives tests/evaluation tests/plots tests/callbacks
+USES := tests/scoring tests/tuning tests/benchmarks tests/test_pretrained.py
+EXAMPLES := tests/test_docs.py tests/test_notebooks.py
 
 test: $(INSTALLED)
-	set -e; for part in $(PARTS); do $(PYTEST) $$part; done
-	$(PYTEST) tests $(addprefix --ignore=,$(PARTS))
+	$(PYTEST) tests/layers
+	$(PYTEST) $(DIAGNOSES)
+	$(PYTEST) $(USES)
+	$(PYTEST) --dist load $(EXAMPLES)
+	$(PYTEST) tests $(addprefix --ignore=,tests/layers $(DIAGNOSES) $(USES) $(EXAMPLES))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -35,9 +40,15 @@ lint: $(INSTALLED)
 
 check: lint test
 
+# The site, in the folder `site`. A broken link or a docstring that does not parse is an error.
+docs: $(INSTALLED)
+	@$(BIN)/python -c "import mkdocs, material, mkdocstrings" 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # Real MNIST, as prepared by TFDS. The peers come with the extra `bench`, or live where PEER_PYTHON says.
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks --data-dir $${IWAE_TF_DATA:-../shared/tfds} $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

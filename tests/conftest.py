@@ -11,6 +11,18 @@ import iwae_tf
 from iwae_tf import data, layers, objectives
 
 
+@pytest.fixture(scope="module", autouse=True)
+def xla(request):
+    """XLA where a test asks for it by `jit_compile=True`, or its module by `XLA = True`.
+
+    It is what users get, but takes seconds for every small model, and says nothing new of a plot or a table.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "XLA", False):
+            patch.setattr(iwae_tf.IWAE, "_resolve_auto_jit_compile", lambda model: False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tfds_dir():
     """Folder of the prepared TFDS data."""

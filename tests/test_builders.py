@@ -6,6 +6,7 @@ import pytest
 import iwae_tf
 from iwae_tf import builders, layers, objectives
 
+XLA = True
 SHAPE = (8, 8, 1)
 #: Every name in one of as many models as there are posteriors.
 CHOICES = [

@@ -13,6 +13,7 @@ from scipy import special, stats
 import iwae_tf
 from iwae_tf import gradients, layers, objectives, random
 
+XLA = True
 EVENT = (2, 3)
 COUNTS = np.arange(4000.0)
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives
 
+XLA = True
 #: The posterior of every layer, the prior, and the number of layers.
 CASES = {
     "full covariance, Gaussian mixture": (
