@@ -286,8 +286,7 @@ def score(
     try:
         summary = scoring.score(saved_model, source, output, batch_size, overwrite, verbose=1)
     except KeyboardInterrupt:
-        typer.secho("Interrupted. The same command goes on where this one was.", fg="yellow", err=True)
-        raise typer.Exit(130) from None
+        raise KeyboardInterrupt("with the scores so far kept; the same command goes on from there") from None
     if summary.resumed_at:
         typer.echo(f"went on at row {summary.resumed_at}")
     if summary.rejected:

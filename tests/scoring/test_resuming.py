@@ -16,6 +16,11 @@ from iwae_tf.scoring.endpoint import Scorer
 
 from .conftest import write
 
+#: The command line, with the signal that is switched off where the tests run in the background.
+COMMAND = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from iwae_tf.cli import app; app(sys.argv[1:])"
+)
 SCORE = "import sys; from iwae_tf import scoring; scoring.score(*sys.argv[1:4], batch_size=3)"
 
 
@@ -49,7 +54,7 @@ def test_killed_and_interrupted(slow_model, x, tmp_path):
     assert 4 <= done < 80 and not destination.exists()
 
     command = ["score", slow_model, source, "-o", destination, "--batch-size", 5]
-    process = started([sys.executable, "-m", "iwae_tf", *command], part, done + 5)
+    process = started([sys.executable, "-c", COMMAND, *command], part, done + 5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130 and "same command goes on" in errors, errors
