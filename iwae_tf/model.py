@@ -182,8 +182,8 @@ class IWAE(Hierarchy):
 
         With `initial_epoch` data of `iwae_tf.data` come in the order that they would have had in that epoch.
         """
-        self._assert_compile_called("fit")
         first = self._look_at(x)
+        self._assert_compile_called("fit")
         self.data_dtype = self.data_dtype if first is None else _dtype(first)
         batch_bytes = 1 if first is None else first[: (batch_size or 32) if intake.is_array(x) else None].nbytes
         if validation_split and validation_data is None and intake.is_array(x):
