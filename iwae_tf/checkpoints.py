@@ -1,13 +1,12 @@
 """Checkpoints: what it takes to go on with an interrupted training."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
 import keras
 
-from iwae_tf.files import written_whole
+from iwae_tf.files import remove, written_whole
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -54,11 +53,11 @@ class Checkpoints(keras.callbacks.Callback):
         # Only now, so that an interrupt at any time leaves one.
         for old in self._folder.iterdir():
             if old.name != str(epoch + 1):
-                shutil.rmtree(old)
+                remove(old)
 
     def remove(self):
         """Removes the checkpoints, once the run is whole."""
-        shutil.rmtree(self._folder)
+        remove(self._folder)
 
 
 def latest(run):

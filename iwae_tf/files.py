@@ -28,15 +28,15 @@ def written_whole(path, overwrite=False, keep_failed=False, resume=False):
         hint += ", or resume (--resume) to go on with it" * keep_failed
         raise FileExistsError(f"Expected {path} to be free. Received: an unfinished earlier one exists; {hint}")
     if not resume:
-        _remove(part)
+        remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part
     except Exception:
         if not keep_failed:
-            _remove(part)
+            remove(part)
         raise
-    _remove(path)
+    remove(path)
     part.rename(path)
 
 
@@ -52,7 +52,8 @@ def _part_of(path):
     return path.with_name(f"{path.name}.part")
 
 
-def _remove(path):
+def remove(path):
+    """Removes a file or a folder, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -6,9 +7,34 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import iwae_tf
 from iwae_tf import data, layers, objectives
+from iwae_tf.cli import app
+
+
+def invoke(*arguments):
+    """Runs the command line in this process."""
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def check_refused(arguments, expected, folder):
+    """A command line is an error that says what was expected, and leaves nothing in an empty folder."""
+    result = invoke(*arguments)
+    assert result.exit_code != 0
+    assert expected in " ".join(result.output.replace("│", " ").split())
+    assert not list(folder.iterdir()), "nothing half-written"
+
+
+def interruptible(*arguments):
+    """Returns a command line for a process that SIGINT reaches.
+
+    Where the tests run in the background the signal is switched off, and so it would be for the process.
+    """
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from iwae_tf.cli import app; app(sys.argv[1:])"
+    return [sys.executable, "-c", code, *map(str, arguments)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,16 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from typer.testing import CliRunner
 
 from iwae_tf import checkpoints, cli, data, experiment, objectives
-from iwae_tf.cli import app
+
+from .conftest import check_refused, interruptible, invoke
 
 SMALL = ["--latent-sizes", "6,4", "--hidden-sizes", "16x16,8", "-k", "5", "--epochs", "2", "--test-samples", "50"]
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +133,7 @@ def test_a_run_is_not_overwritten_unasked(run):
     ],
 )
 def test_bad_options(arguments, expected, tmp_path):
-    result = invoke("train", *arguments, "-o", tmp_path / "run")
-    assert result.exit_code != 0
-    assert expected in " ".join(result.output.replace("│", " ").split())
-    assert not list(tmp_path.iterdir()), "nothing half-written"
+    check_refused(("train", *arguments, "-o", tmp_path / "run"), expected, tmp_path)
 
 
 def test_folder_that_is_no_run(tmp_path):
@@ -263,15 +256,8 @@ def command(*arguments, **environment):
 
 def test_ctrl_c_leaves_what_can_be_resumed_and_says_how(tmp_path):
     run = tmp_path / "run"
-    arguments = ["train", *SMALL, "--epochs", "100000", "-o", str(run)]
-    # Where the tests run in the background the signal is switched off, and so it would be for the process.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"from iwae_tf.cli import app; app({arguments})"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    arguments = interruptible("train", *SMALL, "--epochs", "100000", "-o", run)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     with process:
         while process.poll() is None and not checkpoints.latest(f"{run}.part"):
             time.sleep(0.1)

@@ -1,7 +1,5 @@
 """A metric by which models of different objectives compare."""
 
-import itertools
-
 import keras
 import numpy as np
 
@@ -42,6 +40,9 @@ class ValidationLogLikelihood(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
             parts = [self._x[i : i + SHARE] for i in range(0, len(self._x), SHARE)]
-            seeds = [random.fold_in(random.as_seed(self.seed), i) for i in range(len(parts))]
-            scores = map(self.model.log_likelihood, parts, itertools.repeat(self.num_samples), seeds)
-            logs["val_log_likelihood"] = float(np.mean(np.concatenate(list(scores))))
+            seed = random.as_seed(self.seed)
+            scores = [
+                self.model.log_likelihood(part, self.num_samples, random.fold_in(seed, i))
+                for i, part in enumerate(parts)
+            ]
+            logs["val_log_likelihood"] = float(np.mean(np.concatenate(scores)))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import keras_tuner
 import tensorflow as tf
 
 from iwae_tf import data, experiment, plots
-from iwae_tf.files import written_whole
+from iwae_tf.files import remove, written_whole
 from iwae_tf.objectives.base import check_choice, check_count
 from iwae_tf.tuning.hypermodel import IWAEHyperModel
 from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, best_epochs, is_worker, make_tuner, trials, write_trials
@@ -148,7 +147,7 @@ def _claim(output, search, overwrite):
     if is_worker() or (found and not overwrite):
         return
     for name in found:
-        shutil.rmtree(output / name) if (output / name).is_dir() else (output / name).unlink()
+        remove(output / name)
     output.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as part:
         part.write_text(json.dumps(wanted, indent=2) + "\n")

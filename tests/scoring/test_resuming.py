@@ -7,20 +7,14 @@ import time
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import iwae_tf
 from iwae_tf import scoring
-from iwae_tf.cli import app
 from iwae_tf.scoring.endpoint import Scorer
+from tests.conftest import interruptible, invoke
 
 from .conftest import write
 
-#: The command line, with the signal that is switched off where the tests run in the background.
-COMMAND = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from iwae_tf.cli import app; app(sys.argv[1:])"
-)
 SCORE = "import sys; from iwae_tf import scoring; scoring.score(*sys.argv[1:4], batch_size=3)"
 
 
@@ -54,14 +48,14 @@ def test_killed_and_interrupted(slow_model, x, tmp_path):
     assert 4 <= done < 80 and not destination.exists()
 
     command = ["score", slow_model, source, "-o", destination, "--batch-size", 5]
-    process = started([sys.executable, "-c", COMMAND, *command], part, done + 5)
+    process = started(interruptible(*command), part, done + 5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130 and "same command goes on" in errors, errors
     later = part.read_bytes().count(b"\n")
     assert done + 5 <= later < 80 and not destination.exists()
 
-    result = CliRunner().invoke(app, list(map(str, command)))
+    result = invoke(*command)
     assert result.exit_code == 0, result.output
     assert f"went on at row {later}" in result.output and "2 of 80 rows rejected" in result.output
     assert "78 rows, mean log-likelihood" in result.output
