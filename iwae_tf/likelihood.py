@@ -90,16 +90,17 @@ def chunk_size(model):
 def program(model):
     """Makes the function that scores observations under a model.
 
-    Each observation is scored on its own, by one and the same compiled program, in chunks of samples and with the same
-    noise as every other. So its score depends neither on those beside it nor on their number, bit for bit, x is encoded
-    once, and one program serves any batch. A few run at the same time, which keeps every core busy.
+    Each observation is scored on its own, by one and the same compiled program, in chunks of samples. So with the same
+    seed its score depends neither on those beside it nor on their number, bit for bit, x is encoded once, and one
+    program serves any batch. A few run at the same time, which keeps every core busy.
 
     Args:
       model: an `IWAE`.
 
     Returns:
-      A function of data `[batch, *event_shape]`, the number of samples (int32), a seed (int32[2]) and whether the data
-      are still to be preprocessed, to an `Estimate`; it can be called in a `tf.function` too.
+      A function of data `[batch, *event_shape]`, the number of samples (int32), a seed (int32[2], the same noise for
+      all, or int32[batch, 2]) and whether the data are still to be preprocessed, to an `Estimate`; it can be called in
+      a `tf.function` too.
     """
     dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
     size = chunk_size(model)
@@ -120,14 +121,15 @@ def program(model):
         compiled = compiling.function(score, reduce_retracing=True, jit_compile=jit_compile)
 
         def rows(x, num_samples, seed, preprocess=True):
-            def score_row(row):
-                row = row[tf.newaxis]
+            def score_row(args):
+                row, seed = args[0][tf.newaxis], args[1]
                 if preprocess:  # not by XLA, which would leave out assertions on the data
                     row = model.preprocess(row, seed)
                 return Estimate(*(part[0] for part in compiled(row, num_samples, seed)))
 
             spec = Estimate(*(tf.TensorSpec(shape, dtype) for shape in ([], [], [], [NUM_LARGEST])))
-            return tf.map_fn(score_row, x, parallel_iterations=abreast, fn_output_signature=spec)
+            seeds = tf.broadcast_to(seed, [tf.shape(x)[0], 2])
+            return tf.map_fn(score_row, (x, seeds), parallel_iterations=abreast, fn_output_signature=spec)
 
         return compiling.function(rows, reduce_retracing=True)
 

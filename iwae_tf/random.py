@@ -48,6 +48,11 @@ def fold_in(seed, data):
     return tf.random.fold_in(seed, data, alg=_ALGORITHM)
 
 
+def split(seed, count):
+    """Derives `count` stateless seeds from one, `int32[count, 2]`; they give independent draws."""
+    return tf.random.split(seed, count, alg=_ALGORITHM)
+
+
 def derive(seed, *path):
     """Derives a Python integer in [0, 2**31) from an integer seed and a path of integers; `None` stays `None`."""
     if seed is None:

@@ -1,14 +1,9 @@
 """A metric by which models of different objectives compare."""
 
 import keras
-import numpy as np
 
-from iwae_tf import intake, random
+from iwae_tf import evaluation, intake
 from iwae_tf.objectives.base import check_count
-
-#: Rows that share their noise. With the same for all, the mean would be as noisy as a single row, and the best of many
-#: epochs the luckiest.
-SHARE = 5
 
 
 class ValidationLogLikelihood(keras.callbacks.Callback):
@@ -39,10 +34,6 @@ class ValidationLogLikelihood(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
-            parts = [self._x[i : i + SHARE] for i in range(0, len(self._x), SHARE)]
-            seed = random.as_seed(self.seed)
-            scores = [
-                self.model.log_likelihood(part, self.num_samples, random.fold_in(seed, i))
-                for i, part in enumerate(parts)
-            ]
-            logs["val_log_likelihood"] = float(np.mean(np.concatenate(scores)))
+            # Noise of its own for each observation: were it shared, the best of many epochs would be the luckiest.
+            table = evaluation.log_likelihood(self.model, self._x, self.num_samples, self.seed)
+            logs["val_log_likelihood"] = float(table.log_likelihood.mean())

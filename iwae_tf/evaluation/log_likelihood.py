@@ -20,8 +20,9 @@ UNRELIABLE = 0.7
 def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
     """Estimates log p(x) of every observation by L_k with k = `num_samples`.
 
-    Where the preprocessing draws at random (dynamic binarisation), each observation gets a draw of its own, so that
-    the mean over the data averages over these too.
+    Each observation has noise of its own, and a draw of its own where the preprocessing draws at random (dynamic
+    binarisation), so that the mean over the data averages over both. (`IWAE.log_likelihood`, like an export, shares the
+    noise among the observations of a call.)
 
     Args:
       model: an `IWAE`.
@@ -49,7 +50,7 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
     for i, x in enumerate(parts):
         source = _checksum([x])
         if not journal.has(i, source):
-            journal.add(i, source, _rows(model, x, num_samples, random.as_seed(seed), i))
+            journal.add(i, source, _rows(model, x, num_samples, random.fold_in(random.as_seed(seed), i)))
         progress.update(i + 1)
     return journal.table()
 
@@ -58,10 +59,11 @@ def _checksum(arrays):
     return functools.reduce(lambda found, array: zlib.crc32(np.asarray(array).tobytes(), found), arrays, 0)
 
 
-def _rows(model, x, num_samples, seed, i):
-    """Returns the rows of batch i."""
-    seen = model.preprocess(model.admit(x), random.fold_in(seed, i))
-    estimate = model.likelihood_program(seen, tf.constant(num_samples, tf.int32), seed, preprocess=False)
+def _rows(model, x, num_samples, seed):
+    """Returns the rows of a batch."""
+    seen = model.preprocess(model.admit(x), seed)
+    seeds = random.split(random.fold_in(seed, 1), len(seen))
+    estimate = model.likelihood_program(seen, tf.constant(num_samples, tf.int32), seeds, preprocess=False)
     rows = pd.DataFrame({name: values.numpy().astype(np.float64) for name, values in estimate.scores().items()})
     largest = estimate.largest_log_weights.numpy()
     return rows.assign(pareto_k=pareto_k(largest, num_samples), jackknife=jackknifed(rows, largest, num_samples))
