@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from traitlets.config import Config
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 #: What takes the place of the cell tagged "parameters".
@@ -33,7 +34,11 @@ def test_notebook_runs(name, tmp_path, monkeypatch):
     start.parent.mkdir(parents=True)
     start.write_text(START)
     source = FOLDER / f"{name}.ipynb"
-    papermill.execute_notebook(source, tmp_path / "out.ipynb", BUDGETS[name], cwd=tmp_path, progress_bar=False)
+    # Two kernels that start side by side may be given the same TCP ports; each has sockets of its own in a folder.
+    config = Config(KernelManager={"transport": "ipc", "ip": str(tmp_path / "kernel")})
+    papermill.execute_notebook(
+        source, tmp_path / "out.ipynb", BUDGETS[name], cwd=tmp_path, progress_bar=False, config=config
+    )
 
 
 def test_every_notebook_is_here():
