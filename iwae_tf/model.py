@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import gradients, imputation, intake, likelihood, random, training
+from iwae_tf import gradients, imputation, intake, likelihood, random, replicas, training
 from iwae_tf.data import batches
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.base import StochasticLayer
@@ -47,6 +47,7 @@ class IWAE(Hierarchy):
 
     Attributes:
       data_dtype: name of the dtype of the data that the model was fitted to, which an export takes.
+      guard: while a `callbacks.NonFiniteGuard` watches the training, that.
       kl_weight: scalar variable that multiplies log p(z) - log q(z|x) inside log w: 1, or less during warm-up.
 
     Raises:
@@ -69,7 +70,7 @@ class IWAE(Hierarchy):
         self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
         names = ("loss", "elbo", "reconstruction", "kl", "effective_sample_size")
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
-        self.data_dtype = None
+        self.data_dtype = self.guard = None
         # Last, since a model that is built takes no more variables.
         if isinstance(self.decoder[-1], StochasticLayer):
             self.build((None, *self.decoder[-1].event_shape))
@@ -115,28 +116,42 @@ class IWAE(Hierarchy):
         )
 
     def _resolve_auto_jit_compile(self):  # where Keras asks for a GPU too
-        return all(layer.supports_jit for layer in self._flatten_layers())
+        return not self._distribute_strategy and all(layer.supports_jit for layer in self._flatten_layers())
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Leaves out what Keras does under a strategy: a mean over replicas, which uint8 does not have, to build."""
+
+    def build_optimizer(self):
+        """Makes the variables of the optimiser, if they are not there."""
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def make_train_function(self, force=False):
-        if not self.optimizer.built:  # or the first call would trace twice
-            self.optimizer.build(self.trainable_variables)
+        self.build_optimizer()  # or the first call would trace twice
         if self.train_function is None or force:
-            self.train_function = self._make_function(self.train_step)
+            self.train_function = self._make_function(self.train_step, lambda: self.guard)
 
     def make_test_function(self, force=False):
         if self.test_function is None or force:
             self.test_function = self._make_function(self.test_step)
 
-    def _make_function(self, step_function):
-        if self._distribute_strategy:  # whose iterators hold a batch for each replica
-            return super()._make_function(step_function)
-        return training.make_function(self, step_function, self.steps_per_execution)
+    def _make_function(self, step_function, guard=lambda: None):
+        if self._distribute_strategy:  # whose iterators hold a part of a batch for each replica
+            train = step_function == self.train_step
+            return replicas.make_function(self, self.steps_per_execution, train)
+        return training.make_function(self, step_function, self.steps_per_execution, guard)
 
     @property
     def metrics(self):
         return self._trackers
 
     def train_step(self, data):
+        self.optimizer.apply(self.batch_gradients(data), self.trainable_variables)
+        return self.get_metrics_result()
+
+    def batch_gradients(self, data):
+        """Returns the gradients of the loss of a batch for the trainable variables, and updates the metrics."""
         objective = self.objective
         # Of the whole batch are what a user's layer keeps of it (batch normalisation, say) and the KL of free bits.
         whole = any(layer.non_trainable_variables for layer in (*self.encoder, *self.decoder, self.prior)) or any(
@@ -144,31 +159,36 @@ class IWAE(Hierarchy):
         )
         shares = [data] if whole else training.shares(data, objective.num_particles)
         parts = list(map(self._gradients, shares))
-        means = [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
-        self.optimizer.apply(means, self.trainable_variables)
-        return self.get_metrics_result()
+        return [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
 
     def test_step(self, data):
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        seed, objective = self.next_seed(), self.objective
+        self._track(self.evaluated(data, self.next_seed()), data)
+        return self.get_metrics_result()
+
+    def evaluated(self, data, seed):
+        """Computes what is logged of a batch of evaluation, a dict of `[batch]`."""
+        objective, (x, *_) = self.objective, keras.utils.unpack_x_y_sample_weight(data)
         x = self.preprocess(x, seed)
         terms = self.terms(
             x, self.posterior(x), objective.num_particles, random.fold_in(seed, 1), objective.analytic_kl
         )
-        self._track(gradients.quantities(self, objective, terms), sample_weight)
-        return self.get_metrics_result()
+        return gradients.quantities(self, objective, terms)
+
+    def computed(self, data, seed):
+        """Computes the gradients of the loss of a batch, and what is logged of it, a dict of `[batch]`."""
+        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = self.preprocess(x, seed)
+        seed = random.fold_in(seed, 1)
+        return gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
 
     def _gradients(self, data):
         """Returns the gradients of the loss for the trainable variables, and updates the metrics."""
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        seed = self.next_seed()
-        x = self.preprocess(x, seed)
-        seed = random.fold_in(seed, 1)
-        computed, values = gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
-        self._track(values, sample_weight)
+        computed, values = self.computed(data, self.next_seed())
+        self._track(values, data)
         return computed
 
-    def _track(self, values, sample_weight):
+    def _track(self, values, data):
+        _, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name], sample_weight=sample_weight)
 
@@ -206,9 +226,10 @@ class IWAE(Hierarchy):
         validation_data, kwargs["validation_steps"] = self._whole_executions(
             validation_data, kwargs.get("validation_steps")
         )
-        return super().fit(
-            x, y, batch_size, validation_data=validation_data, shuffle=False, sample_weight=sample_weight, **kwargs
-        )
+        with replicas.all_there():
+            return super().fit(
+                x, y, batch_size, validation_data=validation_data, shuffle=False, sample_weight=sample_weight, **kwargs
+            )
 
     def _set_steps(self, steps):
         if steps != self.steps_per_execution:
@@ -217,9 +238,10 @@ class IWAE(Hierarchy):
 
     def _whole_executions(self, x, steps, class_weight=None, first_pass=0):
         """Returns a pipeline of `data.batches` as one of whole executions, and what Keras is to take for an epoch."""
-        if not hasattr(x, "executions") or steps or class_weight or self._distribute_strategy:
-            return x, steps
-        return x.executions(self.steps_per_execution, first_pass), intake.num_batches(x)
+        several = bool(self._distribute_strategy)
+        if hasattr(x, "executions") and not (steps or class_weight):
+            x, steps = x.executions(1 if several else self.steps_per_execution, first_pass), intake.num_batches(x)
+        return (replicas.shared_out(x) if several and isinstance(x, tf.data.Dataset) else x), steps
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`."""
@@ -251,7 +273,7 @@ class IWAE(Hierarchy):
         """Looks at a batch and makes it a tensor; one of a graph passes, since it has no values to look at yet."""
         if tf.is_tensor(x) and not hasattr(x, "numpy"):
             return x
-        return tf.convert_to_tensor(x, _dtype(self._look_at(np.asarray(x))))
+        return tf.convert_to_tensor(x, _dtype(self._look_at(intake.as_array(x))))
 
     # ------------------------------------------------------------------------------------------ use
 

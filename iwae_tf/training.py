@@ -4,7 +4,9 @@ Keras compiles a single step, and calls it from Python or from an interpreted lo
 part of the program: one call of XLA runs them all, with the data of all of them on the device.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -58,7 +60,23 @@ def shares(data, num_samples):
     return [(x[cut], None, None if sample_weight is None else sample_weight[cut]) for cut in cuts]
 
 
-def make_function(model, step, num_steps):
+@dataclasses.dataclass(frozen=True)
+class Executions:
+    """The function that Keras calls for every execution, of an iterator of batches.
+
+    Attributes:
+      run: what it does: some steps, whose metrics it returns, or a `StopIteration` where there is no batch left.
+      take: a function that takes the same batches off the iterator, and does nothing with them.
+    """
+
+    run: Callable
+    take: Callable
+
+    def __call__(self, iterator):
+        return self.run(iterator)
+
+
+def make_function(model, step, num_steps, guard=lambda: None):
     """Makes the function that Keras calls for every execution.
 
     Where the model asks for XLA and an operation of it does not compile, the steps run without it from then on, after
@@ -68,10 +86,10 @@ def make_function(model, step, num_steps):
       model: a `keras.Model`, whose metrics are the logs.
       step: its `train_step` or `test_step`.
       num_steps: most steps of one execution.
+      guard: a function that returns what is to run the program, see `callbacks.NonFiniteGuard`, or `None`.
 
     Returns:
-      A function of an iterator of batches that runs up to `num_steps` steps and returns the metrics after the last.
-      It raises `StopIteration` where there is no batch left.
+      `Executions` of up to `num_steps` steps.
     """
 
     def loop(x, sample_weight, count):
@@ -92,12 +110,33 @@ def make_function(model, step, num_steps):
     def function(iterator):
         logs = None
         for group in _groups(iterator, num_steps):
-            logs = program(*group)
+            logs = watcher.run(program, *group) if (watcher := guard()) else program(*group)
         if logs is None:
             raise StopIteration
         return logs
 
-    return function
+    return Executions(function, lambda iterator: list(_groups(iterator, num_steps)))
+
+
+def leave_out(model, executions):
+    """Lets the next executions of an epoch take their data and do nothing, since they were done before a break.
+
+    Args:
+      model: a `keras.Model` that is being fitted.
+      executions: their number.
+    """
+    program, left = model.train_function, executions
+
+    def function(iterator):
+        nonlocal left
+        if left:
+            left -= 1
+            program.take(iterator)
+            return model.get_metrics_result()
+        model.train_function = program
+        return program(iterator)
+
+    model.train_function = function
 
 
 def _groups(iterator, num_steps):
