@@ -34,6 +34,12 @@ def table(model):
     )
 
 
+def named_layers(model):
+    """Returns the densities of the table's rows with the names of the layers."""
+    rows = table(model)
+    return [f"{density} ({layer})" for density, layer in zip(rows.density, rows.layer, strict=True)]
+
+
 def text(model):
     """Returns the table as text, between the name of the model and the number of its parameters."""
     lines = table(model).to_string(index=False, formatters={"parameters": _with_commas})
