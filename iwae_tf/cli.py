@@ -28,16 +28,16 @@ def main(
     """Importance-weighted autoencoders: train, evaluate, export and score."""
 
 
-def _command(function):
+def _command(function, **settings):
     """Registers a command; expected errors are one line on stderr and exit code 1, Ctrl-C is one line and 130."""
 
-    @app.command()
+    @app.command(context_settings=settings)
     @functools.wraps(function)
     def run(*args, **kwargs):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
             function(*args, **kwargs)
-        except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except (FloatingPointError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
             typer.secho(f"Error: {' '.join(str(error).split())}", fg="red", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
@@ -137,24 +137,41 @@ def train(
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Write diagnostics to TensorBoard, for some 3 % of the time.")
     ] = False,
+    distribute: Annotated[
+        str | None,
+        typer.Option(help="mirrored: all devices of this machine; multi-worker: the processes that TF_CONFIG names."),
+    ] = None,
     overwrite: Overwrite = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an unfinished run, by the options that it was started with.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with an unfinished run, if there is one, by the options it was started with."
+        ),
     ] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(help="Seconds between checkpoints in a long epoch; there is one after every epoch too.")
+    ] = 60.0,
 ):
     """Train a model, evaluate it on test data and export it."""
     options = {
         "num_samples" if name == "k" else name: str(value) if isinstance(value, Path) else value
         for name, value in locals().items()
-        if name not in ("context", "output", "overwrite", "resume")
+        if name not in ("context", "output", "overwrite", "resume", "checkpoint_every", "distribute")
         and not (resume and getattr(context.get_parameter_source(name), "name", "") == "DEFAULT")
     }
     from iwae_tf import experiment, files
 
     output = output or Path("runs") / dataset
-    started = experiment.Config.read(files.unfinished(output)) if resume else experiment.Config()
+    left = files.unfinished(output) if resume else None
+    if resume and not left:
+        typer.secho(f"Nothing unfinished in {output}: a new run starts", fg="yellow", err=True)
+    started = experiment.Config.read(left) if left else experiment.Config()
     config = dataclasses.replace(started, **options)
-    metrics = experiment.train(config, output, overwrite, resume=resume)
+    metrics = experiment.train(
+        config, output, overwrite, resume=resume, checkpoint_every=checkpoint_every, distribute=distribute
+    )
+    if not metrics:  # of a worker that is not the chief, which says the rest
+        return
     _show(metrics)
     contents = {
         "model.keras": "Keras model",
@@ -293,6 +310,24 @@ def score(
         typer.echo(f"{summary.rejected} of {summary.rows} rows rejected: {summary.rejected_path}")
     scored = summary.rows - summary.rejected
     typer.echo(f"{scored} rows, mean log-likelihood {summary.mean_log_likelihood:.3f} nats: {output}")
+
+
+@functools.partial(_command, ignore_unknown_options=True, allow_extra_args=True)
+def score_beam(
+    context: typer.Context,
+    saved_model: Annotated[str, typer.Argument(help="Folder of a SavedModel.", show_default=False)],
+    pattern: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Such as 'data/*.parquet' or '*.tfrecord'.", show_default=False)
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
+    batch_size: Annotated[int, typer.Option(help="Rows scored at once.")] = 100,
+    overwrite: Overwrite = False,
+):
+    """Score the rows of many files on Apache Beam; all other options are Beam's, such as --runner."""
+    from iwae_tf.scoring import beam
+
+    scored, rejected = beam.score(saved_model, pattern, output, batch_size, overwrite, context.args)
+    typer.echo(f"{scored} rows scored, {rejected} rejected: {output}")
 
 
 def _show(metrics: dict):

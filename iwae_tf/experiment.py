@@ -3,14 +3,15 @@
 import dataclasses
 import json
 import platform
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
 import keras
 
-from iwae_tf import builders, callbacks, checkpoints, data, evaluation, objectives, plots
+from iwae_tf import builders, callbacks, checkpoints, data, evaluation, objectives, plots, replicas
 from iwae_tf.exporting import export
-from iwae_tf.files import written_whole
+from iwae_tf.files import read_json, remove, unfinished, written_whole
 from iwae_tf.layers import StochasticBinarization
 from iwae_tf.objectives.base import check_choice
 
@@ -88,10 +89,14 @@ class Config:
         path = Path(run) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"Expected the folder of a run, with config.json in it. Received: {run}")
-        options = json.loads(path.read_text())["options"]
-        options["latent_sizes"] = tuple(options["latent_sizes"])
-        options["hidden_sizes"] = tuple(map(tuple, options["hidden_sizes"]))
-        return cls(**options)
+        held = read_json(path)
+        try:
+            options = dict(held["options"])
+            options["latent_sizes"] = tuple(options["latent_sizes"])
+            options["hidden_sizes"] = tuple(map(tuple, options["hidden_sizes"]))
+            return cls(**options)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"Expected the options of a run in {path}. Received: {error!r}") from error
 
 
 def build(config, splits):
@@ -142,65 +147,87 @@ def fit(model, splits, config, watchers=(), verbose=0, initial_epoch=0):
     return epochs
 
 
-def train(config, output, overwrite=False, verbose=1, resume=False):
+def train(config, output, overwrite=False, verbose=1, resume=False, checkpoint_every=60.0, distribute=None):
     """Trains, evaluates and exports a model; the folder appears under its name only when all of it is there.
 
-    Until then all is in a folder with `.part` at the end of its name. After an error or an interrupt it stays, and
-    `resume` goes on from the last epoch that was finished: the model becomes what it would have been without a break.
+    Until then all is in a folder with `.part` at the end of its name. After an error, an interrupt or a kill it stays,
+    and `resume` goes on from its last checkpoint: the model becomes what it would have been without a break.
 
     Args:
       config: a `Config`.
       output: the run folder.
       overwrite: whether an existing folder is replaced, once the new one is whole.
       verbose: 1 shows progress bars.
-      resume: whether an unfinished run of the same `Config` is gone on with.
+      resume: whether an unfinished run of the same `Config` is gone on with, if there is one.
+      distribute: name of a strategy by which several devices or processes train, see `replicas.STRATEGIES`. All
+        processes are given the same arguments, and share the folder.
+      checkpoint_every: seconds between checkpoints in an epoch; there is one after every epoch too.
 
     Returns:
-      The metrics, a dict.
+      The metrics, a dict; of a worker that is not the chief an empty one.
 
     Raises:
+      ConnectionError: if another worker went away.
       FileExistsError: if `output` exists and `overwrite` is false.
-      FileNotFoundError: if the data set is not at hand, or there is nothing to resume.
+      FileNotFoundError: if the data set is not at hand.
       KeyboardInterrupt: with a message that says how to go on, if one comes.
       ValueError: if the run to be resumed is of another `Config`.
     """
+    strategy = replicas.make_strategy(distribute)
+    if not replicas.is_chief(strategy):
+        _fit(config, strategy, unfinished(output) if resume else None, verbose=0, write=False)
+        return {}
+    resume = resume and unfinished(output) is not None  # a kill may come before there is a folder
     with written_whole(output, overwrite, keep_failed=True, resume=resume) as folder:
         if resume and (found := Config.read(folder)) != config:
             raise ValueError(f"Expected the options of the unfinished run, {found}. Received: {config}")
         try:
-            return _train(config, folder, verbose, resume)
+            if not resume:
+                with written_whole(folder) as part:
+                    part.mkdir()
+                    write_config(config, part)
+            metrics = _fit_and_report(config, strategy, folder, verbose, checkpoint_every)
         except KeyboardInterrupt:
             if not folder.exists():
                 raise
             kept = f"after {checkpoints.latest(folder)} epochs, which are kept in {folder}"
             raise KeyboardInterrupt(f"{kept}; resume (--resume) goes on from there") from None
+        except Exception:
+            if not (folder / "checkpoints").exists():  # nothing to go on from
+                remove(folder)
+            raise
+    checkpoints.clear(output)
+    return metrics
 
 
-def _train(config, folder, verbose, resume):
-    """Does the work of `train`."""
+def _fit_and_report(config, strategy, folder, verbose, checkpoint_every):
+    """Trains, and writes all that is known of the model."""
+    model, splits, training = _fit(config, strategy, folder, verbose, checkpoint_every)
+    model.save(folder / "model.keras")
+    export(model, folder / "saved_model", config.test_samples, overwrite=True)
+    return _report(model, splits, config, folder, {"training": training}, verbose)
+
+
+def _fit(config, strategy, folder, verbose, checkpoint_every=60.0, write=True):
+    """Trains from the last checkpoint in the folder on; one of several workers writes what comes of it."""
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
-    model = build(config, splits)
-    if not resume:
-        folder.mkdir()
-        write_config(config, folder)
-    keeper = checkpoints.Checkpoints(folder)
-    done = keeper.restore(model)
-    watchers = [
-        keras.callbacks.CSVLogger(str(folder / "history.csv"), append=resume),
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
-    ]
-    if config.diagnose:
-        watchers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation))
+    with strategy.scope():
+        model = build(config, splits)
+    keeper = checkpoints.Checkpoints(folder, checkpoint_every, write)
+    done = keeper.restore(model) if folder else 0
+    watchers = [] if replicas.is_several(strategy) else [callbacks.NonFiniteGuard()]
+    if write:
+        watchers += [
+            keras.callbacks.CSVLogger(str(folder / "history.csv"), append=bool(done)),
+            keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
+        ]
+        if config.diagnose:
+            watchers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation))
     # The checkpoint last: what it has counted, the others have written.
     epochs = fit(model, splits, config, [*watchers, keeper], verbose, initial_epoch=done)
-    model.save(folder / "model.keras")
-    export(model, folder / "saved_model", config.test_samples, overwrite=True)
-    training = {"epochs": epochs, "seconds": keeper.seconds, "parameters": model.count_params()}
-    metrics = _report(model, splits, config, folder, {"training": training}, verbose)
-    keeper.remove()
-    return metrics
+    return model, splits, {"epochs": epochs, "seconds": keeper.seconds, "parameters": model.count_params()}
 
 
 def evaluate(run, test_samples=None, data_dir=None, verbose=1):
@@ -224,16 +251,28 @@ def evaluate(run, test_samples=None, data_dir=None, verbose=1):
     )
     splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
     folder = Path(run)
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = read_json(folder / "metrics.json")
     return _report(load_model(run), splits, config, folder, metrics, verbose)
 
 
 def load_model(run):
-    """Loads the Keras model of a run folder; a `FileNotFoundError` says what is missing."""
+    """Loads the Keras model of a run folder, in Keras' safe mode: nothing in it is run.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if it is damaged, asks for code to be run, or would write outside of its archive.
+    """
     path = Path(run) / "model.keras"
     if not path.is_file():
         raise FileNotFoundError(f"Expected the folder of a run, with model.keras in it. Received: {run}")
-    return keras.saving.load_model(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            outside = [name for name in archive.namelist() if name.startswith("/") or ".." in Path(name).parts]
+        if outside:
+            raise ValueError(f"a path that leaves the archive, {outside[0]!r}")
+        return keras.saving.load_model(path)
+    except Exception as error:  # of any kind, by what is damaged
+        raise ValueError(f"Expected a model of Keras in {path}. Received: {error}") from error
 
 
 def _report(model, splits, config, folder, metrics, verbose):

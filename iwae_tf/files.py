@@ -1,7 +1,10 @@
 """Files and folders that appear under their name only when they are whole."""
 
 import contextlib
+import errno
 import io
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,17 +13,18 @@ import pandas as pd
 
 @contextlib.contextmanager
 def written_whole(path, overwrite=False, keep_failed=False, resume=False):
-    """Yields a path beside `path` to write to; it takes the name `path` only when all is written.
+    """Yields a path beside `path` to write to; it takes the name `path` only when all is written, and on the disk.
 
-    After an error what was written is removed, unless `keep_failed`; after an interrupt it stays.
+    After an error what was written is removed, unless `keep_failed`; after an interrupt it stays. With `resume` what an
+    earlier call has left is still there.
 
     Raises:
+      OSError: also where a library says in an error of its own that the disk is full or read-only.
       FileExistsError: if `path` exists and may not be overwritten, or an unfinished one lies beside it that may not be
         overwritten and is not to be resumed.
-      FileNotFoundError: if there is no unfinished one to `resume`.
     """
     path = Path(path)
-    part = unfinished(path) if resume else _part_of(path)
+    part = _part_of(path)
     hint = "pass overwrite (--overwrite) to replace it"
     if path.exists() and not overwrite:
         raise FileExistsError(f"Expected {path} to be free. Received: it exists; {hint}")
@@ -32,24 +36,52 @@ def written_whole(path, overwrite=False, keep_failed=False, resume=False):
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part
-    except Exception:
+    except Exception as error:
         if not keep_failed:
             remove(part)
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            if os.strerror(code) in str(error) and not isinstance(error, OSError):  # TensorFlow's are none
+                raise OSError(code, os.strerror(code), str(path)) from error
         raise
-    remove(path)
-    part.rename(path)
+    _flush(part)
+    old = path.with_name(f"{path.name}.old")
+    if path.is_dir():  # which cannot be replaced at once
+        remove(old)
+        path.rename(old)
+    part.replace(path)
+    _flush(path.parent, deep=False)
+    remove(old)
+
+
+def read_json(path):
+    """Returns what a JSON file holds, a dict; a `ValueError` names the file if it is damaged."""
+    try:
+        held = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"Expected JSON in {path}. Received: {error}") from error
+    if not isinstance(held, dict):
+        raise ValueError(f"Expected a JSON object in {path}. Received: {type(held).__name__}")
+    return held
 
 
 def unfinished(path):
-    """Returns the path of what an interrupted `written_whole` of `path` has left; a `FileNotFoundError` for nothing."""
+    """Returns the path of what an interrupted `written_whole` of `path` has left, or `None`."""
     part = _part_of(Path(path))
-    if not part.exists():
-        raise FileNotFoundError(f"Expected something unfinished to resume, {part}. Received: nothing of that name")
-    return part
+    return part if part.exists() else None
 
 
 def _part_of(path):
     return path.with_name(f"{path.name}.part")
+
+
+def _flush(path, deep=True):
+    """Waits until a file, or a folder and all in it, is on the disk and would survive a loss of power."""
+    for found in (*(path.rglob("*") if deep else ()), path):
+        file = os.open(found, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def remove(path):

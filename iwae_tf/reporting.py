@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from iwae_tf import data, evaluation, experiment, objectives, plots
-from iwae_tf.files import written_whole
+from iwae_tf.files import read_json, written_whole
 
 #: Observations that are annealed and whose q is optimised, which takes long.
 FEW = 50
@@ -91,7 +91,7 @@ def compare(runs, output, overwrite=False):
     rows = {}
     for run in map(Path, runs):
         options = {name: str(value) for name, value in dataclasses.asdict(experiment.Config.read(run)).items()}
-        metrics = json.loads((run / "metrics.json").read_text())
+        metrics = read_json(run / "metrics.json")
         test = {f"test_{name}": value for name, value in metrics["test"].items() if not isinstance(value, str)}
         rows[str(run)] = {**options, **metrics["training"], **test, **metrics["active_units"]}
     table = pd.DataFrame.from_dict(rows, orient="index")

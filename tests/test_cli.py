@@ -234,8 +234,6 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path, monkeypatch):
 
 
 def test_resume_wants_an_unfinished_run_of_the_same_options(tmp_path):
-    result = invoke("train", "-o", tmp_path / "run", "--resume")
-    assert result.exit_code == 1 and "unfinished" in result.output
     part = tmp_path / "run.part"
     part.mkdir()
     experiment.write_config(experiment.Config(epochs=2), part)
@@ -267,7 +265,7 @@ def test_ctrl_c_leaves_what_can_be_resumed_and_says_how(tmp_path):
     done = checkpoints.latest(f"{run}.part")
     assert said.splitlines()[-1].startswith(f"Interrupted after {done} epochs, which are kept in {run}.part; ")
     assert "Traceback" not in said and "--resume" in said
-    assert (tmp_path / "run.part" / "checkpoints" / str(done) / "model.weights.h5").is_file()
+    assert (tmp_path / "run.part" / "checkpoints" / f"{done}-0" / "model.weights.h5").is_file()
 
 
 def test_python_m_is_the_command():

@@ -10,7 +10,7 @@ import keras_tuner
 import tensorflow as tf
 
 from iwae_tf import data, experiment, plots
-from iwae_tf.files import remove, written_whole
+from iwae_tf.files import read_json, remove, written_whole
 from iwae_tf.objectives.base import check_choice, check_count
 from iwae_tf.tuning.hypermodel import IWAEHyperModel
 from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, best_epochs, is_worker, make_tuner, trials, write_trials
@@ -133,7 +133,7 @@ def _claim(output, search, overwrite):
     if found and not overwrite:
         if path.name not in found:
             raise FileExistsError(f"Expected {output} to hold no other's files. Received: {', '.join(found)}")
-        held = json.loads(path.read_text())
+        held = read_json(path)
         if held != wanted:
             other = {name: value for name, value in held.items() if value != wanted.get(name)}
             raise FileExistsError(
