@@ -51,6 +51,10 @@ class Source:
         """Yields a `Row` for every row from number `start` on."""
         raise NotImplementedError
 
+    def pieces(self):
+        """Yields the first row and the number of rows (`None`: all) of the parts that can be read by themselves."""
+        yield 0, None
+
     def files(self):
         """Returns the paths that are read."""
         return [self.path]

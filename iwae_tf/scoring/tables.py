@@ -92,12 +92,21 @@ class Parquet(Source):
         self._columns = [field.name for field in fields]
         self.check_size(len(fields), self.total)
 
+    @contextlib.contextmanager
     def _open(self):
-        return pq.ParquetFile(self.path, buffer_size=BLOCK)
+        with self.path.open("rb") as file, pq.ParquetFile(file, buffer_size=BLOCK) as table:
+            yield table
+
+    def pieces(self):
+        with self._open() as file:
+            start = 0
+            for size in _sizes(file):
+                yield start, size
+                start += size
 
     def rows(self, start):
         with self._open() as file:
-            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            sizes = _sizes(file)
             ends = list(itertools.accumulate(sizes))
             first = sum(end <= start for end in ends)
             skip = start - (ends[first - 1] if first else 0)
@@ -107,6 +116,11 @@ class Parquet(Source):
                 for x in np.stack(columns, axis=1)[skip:]:
                     yield Row(x)
                 skip = max(skip - len(batch), 0)
+
+
+def _sizes(file):
+    """Returns the numbers of rows of the row groups."""
+    return [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
 
 
 def _is_numeric(kind):
