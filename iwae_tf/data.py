@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import random, tables
+from iwae_tf import intake, random, tables
 from iwae_tf.layers.base import check_finite
 
 from_dataframe = tables.from_dataframe
@@ -130,7 +130,7 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0, incomple
       TypeError: if an array does not hold numbers.
       ValueError: if an array is empty or holds NaN, the shapes of observations differ, or a fraction leaves (0, 1).
     """
-    parts = {"train": np.asarray(train)}
+    parts = {"train": intake.as_array(train)}
     if parts["train"].ndim < 2:
         raise ValueError(f"Expected train to have shape [n, *event_shape]. Received: shape {parts['train'].shape}")
     order = np.random.default_rng(seed).permutation(len(parts["train"]))
@@ -141,7 +141,7 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0, incomple
             count = round(part * len(parts["train"]))
             parts[name], order = parts["train"][order[:count]], order[count:]
         else:
-            parts[name] = np.asarray(part)
+            parts[name] = intake.as_array(part)
     parts["train"] = parts["train"][np.sort(order)]
     for name, part in parts.items():
         check_finite(part, missing=incomplete)

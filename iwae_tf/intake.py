@@ -12,6 +12,14 @@ def is_array(data):
     return hasattr(data, "__array__")
 
 
+def as_array(x):
+    """Returns NumPy's array of something; a `ValueError` if it has no shape, since rows differ in length."""
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"Expected an array. Received: {type(x).__name__}: {error}") from error
+
+
 def first_x(data):
     """Returns the x to be looked at, as an array: all of array data, of a dataset its first batch.
 
@@ -19,7 +27,8 @@ def first_x(data):
       `None` for a generator, which cannot be looked at without using it up.
 
     Raises:
-      ValueError: if a dataset is empty.
+      ValueError: if a dataset is empty, or rows differ in length.
+      TypeError: if it is nothing that Keras takes batches from, or several arrays by name.
     """
     if isinstance(data, tf.data.Dataset):
         data = next(iter(data.take(1)), None)
@@ -28,8 +37,11 @@ def first_x(data):
     elif isinstance(data, keras.utils.PyDataset):
         data = data[0]
     elif not isinstance(data, (tuple, list)) and not is_array(data):
+        if isinstance(data, (str, bytes, dict)) or not hasattr(data, "__iter__"):
+            expected = "an array, a tf.data.Dataset, a keras.utils.PyDataset or a generator of batches"
+            raise TypeError(f"Expected {expected}. Received: {type(data).__name__}")
         return None
-    return np.asarray(data[0] if isinstance(data, tuple) else data)
+    return as_array(data[0] if isinstance(data, tuple) and data else data)
 
 
 def num_batches(data):
@@ -83,11 +95,14 @@ def x_batches(data, batch_size=100):
       The iterable, and the number of batches or `None` where it is not known.
 
     Raises:
-      ValueError: if there are no data.
+      ValueError: if there are no data, or they are no numbers.
       TypeError: if the data are neither.
     """
     if is_array(data):
-        data = tf.data.Dataset.from_tensor_slices(np.asarray(data)).batch(batch_size)
+        data = np.asarray(data)
+        if data.ndim == 0 or data.dtype.kind not in "buif":
+            raise ValueError(f"Expected numbers [n, ...]. Received: shape {data.shape}, dtype {data.dtype}")
+        data = tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
     if not isinstance(data, tf.data.Dataset):
         raise TypeError(f"Expected an array or a tf.data.Dataset. Received: {type(data).__name__}")
     if data.cardinality() == 0:

@@ -4,6 +4,7 @@ import contextlib
 import math
 import shutil
 import tempfile
+import tokenize
 import zipfile
 import zlib
 
@@ -86,7 +87,10 @@ class Npz(Npy):
 
 def _npy_header(file):
     """Reads the header of a .npy file: shape, whether in Fortran order, dtype."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
+    except (SyntaxError, TypeError, tokenize.TokenError) as error:  # a header that is no Python
+        raise ValueError(f"Expected the header of a .npy file. Received: {error}") from error

@@ -22,7 +22,7 @@ class Scorer:
 
     Raises:
       FileNotFoundError: if there is no SavedModel.
-      ValueError: if it has no such endpoint.
+      ValueError: if it is damaged or has no such endpoint.
     """
 
     def __init__(self, saved_model):
@@ -30,7 +30,11 @@ class Scorer:
             inside = Path(saved_model) / "saved_model"
             hint = f", which has one in {inside}" if inside.is_dir() else ""
             raise FileNotFoundError(f"Expected the folder of a SavedModel. Received: {saved_model}{hint}")
-        self._model = tf.saved_model.load(str(saved_model))  # which must live as long as its endpoint
+        try:
+            self._model = tf.saved_model.load(str(saved_model))  # which must live as long as its endpoint
+        except Exception as error:  # of any kind, from a KeyError to an OpError, where a file is gone or damaged
+            received = " ".join(str(error).split())[:200]
+            raise ValueError(f"Expected a whole SavedModel in {saved_model}. Received: {received}") from error
         signatures = self._model.signatures
         if "log_likelihood" not in signatures:
             raise ValueError(f"Expected an endpoint log_likelihood. Received: {', '.join(signatures) or 'none'}")
