@@ -1,11 +1,12 @@
 # `make demo` and `make test` need only Python (3.10 or newer) and make: they make the environment themselves.
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: install demo test lint check docs bench clean
+.PHONY: install demo test lint check docs bench dist audit clean
 
 install: $(INSTALLED)
 
@@ -14,24 +15,26 @@ $(INSTALLED): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# The pip that comes with Python 3.10 does not find its way through the versions.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(INSTALLED)
 	$(BIN)/iwae-tf train --output runs/demo --overwrite
 
 # What XLA has compiled stays in memory as long as the process lives, so the suite goes through several.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 DIAGNOSES := tests/objectives tests/evaluation tests/plots tests/callbacks
 USES := tests/scoring tests/tuning tests/benchmarks tests/test_pretrained.py
+FAULTS := tests/test_bad_input.py tests/test_checkpoints.py tests/test_extremes.py tests/test_replicas.py
 EXAMPLES := tests/test_docs.py tests/test_notebooks.py
 
 test: $(INSTALLED)
 	$(PYTEST) tests/layers
 	$(PYTEST) $(DIAGNOSES)
 	$(PYTEST) $(USES)
-	$(PYTEST) --dist load $(EXAMPLES)
-	$(PYTEST) tests $(addprefix --ignore=,tests/layers $(DIAGNOSES) $(USES) $(EXAMPLES))
+	$(PYTEST) $(FAULTS)
+	$(PYTEST) $(EXAMPLES)
+	$(PYTEST) tests $(addprefix --ignore=,tests/layers $(DIAGNOSES) $(USES) $(FAULTS) $(EXAMPLES))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -49,6 +52,20 @@ docs: $(INSTALLED)
 # Real MNIST, as prepared by TFDS. The peers come with the extra `bench`, or live where PEER_PYTHON says.
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks --data-dir $${IWAE_TF_DATA:-../shared/tfds} $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
+
+# What is published: built, and tried in a clean environment of its own, away from the sources.
+dist: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[release]'
+	rm -rf dist build && $(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv build/clean
+	build/clean/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	build/clean/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && clean/bin/python -I ../tests/smoke.py clean/bin/iwae-tf
+
+# Known vulnerabilities of what is installed.
+audit: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[release]'
+	$(BIN)/pip-audit --skip-editable
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info

@@ -1,6 +1,6 @@
 """Every public name is documented, listed and sorted; the command line does not wait for TensorFlow."""
 
-import importlib
+import importlib.util
 import inspect
 import pathlib
 import subprocess
@@ -35,7 +35,7 @@ FIRST_IMPORTS = """
 import os, pathlib, sys
 import tensorflow, tensorflow_probability, pandas, matplotlib, keras
 root = pathlib.Path(sys.argv[1])
-files = sorted(path for path in root.rglob("*.py") if path.stem != "__main__")
+files = sorted(path for path in root.rglob("*.py") if path.stem not in sys.argv[2:])
 print(len(files))
 for path in files:
     if not os.fork():
@@ -51,7 +51,9 @@ for path in files:
 
 def test_every_part_can_be_imported_first():
     root = pathlib.Path(iwae_tf.__file__).parent
-    result = subprocess.run([sys.executable, "-c", FIRST_IMPORTS, root], capture_output=True, text=True, check=True)
+    without = ["__main__"] if importlib.util.find_spec("apache_beam") else ["__main__", "beam"]
+    command = [sys.executable, "-c", FIRST_IMPORTS, root, *without]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
     number, *said = result.stdout.split("\n")[:-1]
     assert said == ["known"] * int(number), (said, result.stderr[-1000:])
 
