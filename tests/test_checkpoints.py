@@ -83,9 +83,9 @@ def flip(path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda path: flip(path / checkpoints.WEIGHTS),
+        lambda path: flip(path / checkpoints.VARIABLES),
         lambda path: flip(path / checkpoints.STATE),
-        lambda path: (path / checkpoints.WEIGHTS).write_bytes((path / checkpoints.WEIGHTS).read_bytes()[:-1]),
+        lambda path: (path / checkpoints.VARIABLES).write_bytes((path / checkpoints.VARIABLES).read_bytes()[:-1]),
         lambda path: (path / checkpoints.STATE).unlink(),
         lambda path: (path / checkpoints.SUMS).write_text("{"),
     ],
@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_is_passed_over(damage, digits, unbroken, tmp_path,
 def test_nothing_left_of_a_checkpoint_is_a_start_from_the_beginning(digits, unbroken, tmp_path):
     fit(tmp_path, digits, epochs=1)
     for path in (tmp_path / "checkpoints").iterdir():
-        flip(path / checkpoints.WEIGHTS)
+        flip(path / checkpoints.VARIABLES)
     model, _ = fit(tmp_path, digits)
     assert state(model, tmp_path) == unbroken
 

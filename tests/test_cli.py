@@ -265,7 +265,7 @@ def test_ctrl_c_leaves_what_can_be_resumed_and_says_how(tmp_path):
     done = checkpoints.latest(f"{run}.part")
     assert said.splitlines()[-1].startswith(f"Interrupted after {done} epochs, which are kept in {run}.part; ")
     assert "Traceback" not in said and "--resume" in said
-    assert (tmp_path / "run.part" / "checkpoints" / f"{done}-0" / "model.weights.h5").is_file()
+    assert (tmp_path / "run.part" / "checkpoints" / f"{done}-0" / checkpoints.VARIABLES).is_file()
 
 
 def test_python_m_is_the_command():
