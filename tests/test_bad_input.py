@@ -8,7 +8,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -57,6 +57,8 @@ def test_data_of_any_kind(compiled):
 
     @SETTINGS
     @given(ANYTHING)
+    @example(np.full((2, 8, 8, 1), 7, np.uint8))
+    @example(None)
     def check(x):
         seen.append(bad := refused(compiled.encode, x))
         if not bad:

@@ -47,7 +47,8 @@ def test_it_is_installed_with_every_package():
     root = FOLDER.parents[1]
     setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = {".".join(path.parent.relative_to(root).parts) for path in (root / "iwae_tf").rglob("__init__.py")}
-    assert set(setuptools["packages"]) == found | {"iwae_tf.saved_models"}
+    models = {".".join(path.parent.relative_to(root).parts) for path in (root / "saved_models").rglob("*.*")}
+    assert set(setuptools["packages"]) == found | {f"iwae_tf.{name}" for name in models}
 
 
 def test_others_there_are_not():
