@@ -89,9 +89,7 @@ def make(splits, *sizes):
 def training(minutes: Annotated[float, typer.Option(help="How long.")] = 60):
     """Train on digits with diagnostics, TensorBoard, checkpoints and the guard."""
     splits = data.load("digits")
-    model = iwae_tf.mlp(
-        splits.event_shape, (20, 10), ((50,), (20,)), mean=splits.mean, preprocessing=layers.StochasticBinarization()
-    )
+    model = make(splits, (20, 10), ((50,), (20,)))
     model.compile(keras.optimizers.Adam(1e-3))
     end = time.monotonic() + 60 * minutes
     stop = keras.callbacks.LambdaCallback(
@@ -113,9 +111,7 @@ def training(minutes: Annotated[float, typer.Option(help="How long.")] = 60):
 def of_rows(rows: Annotated[int, typer.Option(help="How many.")] = 10_000_000):
     """Score digits by a SavedModel, put over and over into one file of so many rows."""
     splits = data.load("digits")
-    model = iwae_tf.mlp(
-        splits.event_shape, (4,), ((16,),), mean=splits.mean, preprocessing=layers.StochasticBinarization()
-    )
+    model = make(splits, (4,), ((16,),))
     x = np.concatenate(list(splits.train))
     model.log_likelihood(x[:1], 1)
     with tempfile.TemporaryDirectory(dir=".") as folder:

@@ -53,7 +53,7 @@ class Checkpoints(keras.callbacks.Callback):
             if _is_whole(path):
                 model.build_optimizer()
                 with np.load(path / VARIABLES) as held:
-                    for i, variable in enumerate(_variables(model)):
+                    for i, variable in enumerate(training.variables(model)):
                         variable.assign(held[str(i)])
                 self._resumed = json.loads((path / STATE).read_text())
                 self.seconds = self._resumed["seconds"]
@@ -74,7 +74,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
         if epoch == self._resumed["epoch"] and self._resumed["executions"]:
-            for variable, value in zip(self._metric_variables(), self._resumed["metrics"], strict=True):
+            for variable, value in zip(training.metric_variables(self.model), self._resumed["metrics"], strict=True):
                 variable.assign(value)
             training.leave_out(self.model, self._resumed["executions"])
 
@@ -93,12 +93,12 @@ class Checkpoints(keras.callbacks.Callback):
         self.seconds = time.perf_counter() - self._start
         if not self._write:
             return
-        metrics = [float(variable.numpy()) for variable in self._metric_variables()] if executions else []
+        metrics = [float(variable.numpy()) for variable in training.metric_variables(self.model)] if executions else []
         state = {"epoch": epoch, "executions": executions, "metrics": metrics, "seconds": self.seconds}
         with written_whole(self._folder / f"{epoch}-{executions}", overwrite=True) as part:
             part.mkdir()
             # By NumPy, since every call of Keras' own `save_weights` leaves 70 KiB behind.
-            np.savez(part / VARIABLES, **{str(i): v.numpy() for i, v in enumerate(_variables(self.model))})
+            np.savez(part / VARIABLES, **{str(i): v.numpy() for i, v in enumerate(training.variables(self.model))})
             (part / STATE).write_text(json.dumps(state))
             (part / SUMS).write_text(json.dumps({name: _sum(part / name) for name in (VARIABLES, STATE)}))
         # Only now, so that a kill at any time leaves one.
@@ -107,9 +107,6 @@ class Checkpoints(keras.callbacks.Callback):
             if path not in kept:
                 remove(path)
         self._last = time.perf_counter()
-
-    def _metric_variables(self):
-        return [variable for metric in self.model.metrics for variable in metric.variables]
 
 
 def latest(run):
@@ -126,10 +123,6 @@ def _found(run):
     """Returns the folders of checkpoints, the last at the end."""
     folder = Path(run) / "checkpoints"
     return sorted((path for path in folder.glob("*-*") if path.name.replace("-", "").isdigit()), key=_place)
-
-
-def _variables(model):
-    return [*model.variables, *model.optimizer.variables]
 
 
 def _place(path):

@@ -118,6 +118,16 @@ def make_function(model, step, num_steps, guard=lambda: None):
     return Executions(function, lambda iterator: list(_groups(iterator, num_steps)))
 
 
+def variables(model):
+    """Returns what a step changes and later ones depend on: of the model, its seed too, and the optimiser."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def metric_variables(model):
+    """Returns the variables that hold what is logged of the epoch so far."""
+    return [variable for metric in model.metrics for variable in metric.variables]
+
+
 def leave_out(model, executions):
     """Lets the next executions of an epoch take their data and do nothing, since they were done before a break.
 

@@ -7,11 +7,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import pytest
+from hypothesis import settings
 from typer.testing import CliRunner
 
 import iwae_tf
 from iwae_tf import data, layers, objectives
 from iwae_tf.cli import app
+
+#: Of property tests, the same in every run as far as Hypothesis goes; more with IWAE_TF_EXAMPLES.
+EXAMPLES = int(os.environ.get("IWAE_TF_EXAMPLES", "60"))
+SETTINGS = settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None)
 
 
 def invoke(*arguments):

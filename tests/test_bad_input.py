@@ -15,10 +15,8 @@ from hypothesis.extra import numpy as hnp
 import iwae_tf
 from iwae_tf import data, evaluation
 
-from .conftest import invoke, small_model
+from .conftest import EXAMPLES, SETTINGS, invoke, small_model
 
-EXAMPLES = int(os.environ.get("IWAE_TF_EXAMPLES", "60"))
-SETTINGS = settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None)
 TINY = ["--latent-sizes", "3", "--hidden-sizes", "8", "-k", "2", "--epochs", "1", "--test-samples", "5"]
 
 ARRAYS = hnp.arrays(

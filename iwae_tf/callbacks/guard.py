@@ -84,9 +84,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
 
     def _state(self):
         """Copies all that a step changes."""
-        model = self.model
-        metrics = [variable for metric in model.metrics for variable in metric.variables]
-        variables = (*model.variables, *model.optimizer.variables, *metrics)
+        variables = (*training.variables(self.model), *training.metric_variables(self.model))
         return [(variable, tf.identity(variable.value)) for variable in variables]
 
     def _restore(self, state):

@@ -115,16 +115,14 @@ def _pieces(path, event_shape, dtype):
 def _rows(piece, event_shape, dtype):
     """Yields the rows of a part of a file; those that cannot be read with the reason."""
     path, start, count = piece
-    number, reason = start, None
+    number = start
     try:
         for row in itertools.islice(_open(path, event_shape, dtype).rows(start), count):
             yield Key(path, number), row
             number += 1
     except (OSError, ValueError) as error:
-        reason = str(error)
-    if reason:
         for left in range(number, start + (count or 1)):
-            yield Key(path, left), Row(None, reason)
+            yield Key(path, left), Row(None, str(error))
 
 
 def _open(path, event_shape, dtype):
@@ -158,7 +156,7 @@ def score(saved_model, pattern, output, batch_size=100, overwrite=False, options
       output: folder to write `scores-*.parquet` to, with `file`, `row` and the columns of `scoring.score` in no
         particular order, and `rejected-*.parquet` with `file`, `row` and `reason`.
       batch_size: most rows that are scored at once; the scores do not depend on it.
-      overwrite: whether results that are in `output` are replaced.
+      overwrite: whether results that are in `output` are replaced, once there are new ones.
       options: list of Beam's pipeline options, such as `["--runner=FlinkRunner"]`.
 
     Returns:
@@ -176,8 +174,9 @@ def score(saved_model, pattern, output, batch_size=100, overwrite=False, options
     old = [path for kind in ("scores", "rejected") for path in _matches(f"{output}/{kind}-*.parquet")]
     if old and not overwrite:
         raise FileExistsError(f"Expected {output} to be free. Received: it has results; pass overwrite (--overwrite)")
+    aside = [f"{path}.old" for path in old]
     if old:
-        FileSystems.delete(old)
+        FileSystems.rename(old, aside)
     scores = [(name, pa.from_numpy_dtype(transform.score_dtype)) for name in SCORES]
     schemas = {"scores": pa.schema([("file", pa.string()), ("row", pa.int64()), *scores]), "rejected": REJECTED}
     try:
@@ -189,10 +188,14 @@ def score(saved_model, pattern, output, batch_size=100, overwrite=False, options
     except Exception as error:  # of any kind, by runner and cause
         for left in Path(output).glob("beam-temp-*"):
             remove(left)
+        if old:
+            FileSystems.rename(aside, old)
         received = " ".join(str(error).split())[-300:]
         raise RuntimeError(
             f"Expected the pipeline to end. Received: {received}; nothing is kept, and the same command starts anew"
         ) from error
+    if old:
+        FileSystems.delete(aside)
     return tuple(sum(map(_num_rows, _matches(f"{output}/{kind}-*.parquet"))) for kind in schemas)
 
 

@@ -10,21 +10,19 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from iwae_tf import scoring
 from iwae_tf.scoring import endpoint, images
+from tests.conftest import SETTINGS
 
 from .conftest import read, write
 
 KINDS = (".npy", ".npz", ".csv", ".parquet", ".tfrecord")
 PARTS = ("index", "data-00000-of-00001")
-#: Always the same examples, so that a failure can be repeated; more of them with IWAE_TF_EXAMPLES.
-EXAMPLES = int(os.environ.get("IWAE_TF_EXAMPLES", "60"))
-SETTINGS = settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None)
 
 
 def outcome(saved_model, source, destination):

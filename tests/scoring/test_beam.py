@@ -122,6 +122,9 @@ def test_bad_arguments(saved_model, x, tmp_path):
     (folder / "scores-00000-of-00001.parquet").write_text("")
     result = invoke("score-beam", saved_model, source, "-o", folder)
     assert result.exit_code == 1 and "pass overwrite" in result.output
+    result = invoke("score-beam", saved_model, source, "-o", folder, "--overwrite", "--runner=NoRunner")
+    assert result.exit_code == 1 and "Expected the pipeline to end" in result.output
+    assert [path.name for path in folder.iterdir()] == ["scores-00000-of-00001.parquet"], "what was there stays"
     result = invoke("score-beam", saved_model, source, "-o", folder, "--overwrite", "--batch-size", 4)
     assert result.exit_code == 0 and "20 rows scored, 0 rejected" in result.output, result.output
     assert len(results(folder)) == 20
