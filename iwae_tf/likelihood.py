@@ -1,5 +1,6 @@
 """Streaming likelihoods: log p^(x) from any number of samples in bounded memory."""
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -9,8 +10,10 @@ from iwae_tf import compiling, random
 from iwae_tf.log_weights import effective_sample_size_of_sums, standard_error
 from iwae_tf.objectives.base import check_count
 
-#: Samples of one observation scored at once, at most. The number is part of what a seed means.
-MOST_SAMPLES = 500
+#: Samples of one observation scored at once: the first number that is not below k, or else the last, since a chunk is
+#: drawn whole, however few of it are counted. The number is part of what a seed means.
+CHUNKS = (10, 100, 500)
+MOST_SAMPLES = CHUNKS[-1]
 #: Bytes that scoring them may need, for each of the observations that stand side by side.
 MEMORY = 2**28
 #: Log weights of each observation that are kept, the largest, to judge the estimate by.
@@ -92,7 +95,7 @@ def program(model):
 
     Each observation is scored on its own, by one and the same compiled program, in chunks of samples. So with the same
     seed its score depends neither on those beside it nor on their number, bit for bit, x is encoded once, and one
-    program serves any batch. A few run at the same time, which keeps every core busy.
+    program serves any batch; each size of chunks has one. A few rows run at the same time, which keeps every core busy.
 
     Args:
       model: an `IWAE`.
@@ -103,10 +106,11 @@ def program(model):
       a `tf.function` too.
     """
     dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
-    size = chunk_size(model)
+    most = chunk_size(model)
+    sizes = [*(size for size in CHUNKS if size < most), most]
     abreast = min(max(os.cpu_count() or 1, 2), 8)
 
-    def score(x, num_samples, seed):
+    def score(size, x, num_samples, seed):
         """Scores one observation."""
         posterior = model.posterior(x)
         seed = random.fold_in(seed, 1)
@@ -117,8 +121,8 @@ def program(model):
 
         return stream(draw, num_samples, 1, size, dtype)
 
-    def make(jit_compile):
-        compiled = compiling.function(score, reduce_retracing=True, jit_compile=jit_compile)
+    def make_rows(size, jit_compile):
+        compiled = compiling.function(functools.partial(score, size), reduce_retracing=True, jit_compile=jit_compile)
 
         def rows(x, num_samples, seed, preprocess=True):
             def score_row(args):
@@ -132,6 +136,21 @@ def program(model):
             return tf.map_fn(score_row, (x, seeds), parallel_iterations=abreast, fn_output_signature=spec)
 
         return compiling.function(rows, reduce_retracing=True)
+
+    def make(jit_compile):
+        programs = [make_rows(size, jit_compile) for size in sizes]
+
+        def run(x, num_samples, seed, preprocess=True):
+            """Chooses by k, which in a graph may be known only when it runs."""
+            k = tf.get_static_value(num_samples)
+            if k is not None:
+                return programs[sum(size < k for size in sizes[:-1])](x, num_samples, seed, preprocess)
+            larger = tf.reduce_sum(tf.cast(num_samples > tf.constant(sizes[:-1], tf.int32), tf.int32))
+            return tf.switch_case(
+                larger, [functools.partial(one, x, num_samples, seed, preprocess) for one in programs]
+            )
+
+        return run
 
     return compiling.with_fallback(model, make)
 

@@ -27,9 +27,9 @@ def test_stream_equals_all_at_once(k, jit_compile):
         assert np.isnan(estimate.standard_error).all()
 
 
-@pytest.mark.parametrize("k", [1, 30, 500, 501, 1234])
+@pytest.mark.parametrize("k", [1, 10, 11, 100, 101, 500, 501, 1234])
 def test_estimate_equals_the_log_weights_it_streams(trained, x, k):
-    """The draws of a row, made again chunk by chunk outside the loop, give the same estimate."""
+    """The draws of a row, made again in chunks of 500 outside the loop, give the same estimate; of few samples too."""
     seed = random.as_seed(7)
     row = trained.preprocess(tf.constant(x[:1]), seed)
     noise = random.fold_in(seed, 1)
@@ -96,6 +96,23 @@ def test_chunk_from_memory(trained, x, monkeypatch):
     monkeypatch.setattr(likelihood, "MEMORY", 1)
     assert likelihood.chunk_size(trained) == 1
     del trained.likelihood_program
+
+
+@pytest.mark.parametrize(("k", "size"), [(1, 10), (10, 10), (11, 100), (100, 100), (101, 500), (5000, 500)])
+def test_few_samples_take_small_chunks(trained, x, monkeypatch, k, size):
+    """A chunk is drawn whole, however few of it are counted."""
+    drawn = []
+    stream = likelihood.stream
+    monkeypatch.setattr(likelihood, "stream", lambda *args: drawn.append(args[3]) or stream(*args))
+    likelihood.program(trained)(x[:1], tf.constant(k), tf.constant([0, 5]))
+    assert drawn == [size]
+
+
+def test_number_of_samples_known_only_when_it_runs(trained, x):
+    program, seed = trained.likelihood_program, tf.constant([0, 5])
+    later = tf.function(lambda k: program(x, k, seed).log_likelihood)
+    for k in map(tf.constant, (1, 10, 11, 100, 101, 600)):
+        np.testing.assert_array_equal(later(k), program(x, k, seed).log_likelihood)
 
 
 def test_with_and_without_xla(x):
