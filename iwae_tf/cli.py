@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 from importlib import metadata
 from pathlib import Path
@@ -222,7 +221,7 @@ def tune(
     A SPACE is one value (50), a list (1,5,50) or a range (1..50, 1e-4..1e-2).
     """
     arguments = {name: value for name, value in locals().items() if value is not None}
-    from iwae_tf import tuning
+    from iwae_tf import files, tuning
 
     names = ("num_samples", "depth", "learning_rate", "latent_size", "hidden_size", "objective", "beta", "posterior",
              "prior", "likelihood", "warm_up", "val_samples", "val_observations")  # fmt: skip
@@ -233,7 +232,7 @@ def tune(
     table = tuning.tune(search, output, overwrite)
     typer.echo(table.sort_values("score", ascending=False).to_string(index=False))
     if (output / "best" / "metrics.json").exists():
-        _show(json.loads((output / "best" / "metrics.json").read_text()))
+        _show(files.read_json(output / "best" / "metrics.json"))
     for name in ("trials.csv", "trials.png", "tensorboard", "best"):
         typer.echo(output / name)
 

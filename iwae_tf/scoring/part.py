@@ -87,7 +87,7 @@ class Part:
             return False
         try:
             return json.loads(self._about.read_text()) == about
-        except json.JSONDecodeError:
+        except ValueError:
             return False
 
     def __enter__(self):

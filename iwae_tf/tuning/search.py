@@ -125,7 +125,7 @@ def _claim(output, search, overwrite):
     """Makes the folder that of this search, or raises a `FileExistsError`; a worker waits until its chief has."""
     path, wanted = output / "search.json", search.as_json()
     start = time.monotonic()
-    while is_worker() and not (path.exists() and (not overwrite or json.loads(path.read_text()) == wanted)):
+    while is_worker() and not (path.exists() and (not overwrite or read_json(path) == wanted)):
         if time.monotonic() - start > PATIENCE:
             raise TimeoutError(f"Expected a chief to begin this search in {output}. Received: none in an hour")
         time.sleep(0.5)

@@ -103,12 +103,14 @@ def test_a_line_that_was_cut_short_is_done_again(saved_model, x, tmp_path, monke
     assert destination.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-@pytest.mark.parametrize("other", ["source", "model"])
+@pytest.mark.parametrize("other", ["source", "model", "damage"])
 def test_rows_of_another_source_or_model_are_not_taken_over(other, saved_model, small, x, tmp_path, monkeypatch):
     source, destination = write(x, tmp_path / "x.npy"), tmp_path / "out.csv"
     interrupt(2, monkeypatch, saved_model, source, destination, batch_size=4)
     if other == "source":
         write(x[::-1], source)
+    elif other == "damage":
+        (tmp_path / "out.csv.part.json").write_bytes(b"\xff")
     else:
         saved_model = iwae_tf.export(small, tmp_path / "m", num_samples=60)
     with pytest.raises(FileExistsError, match=r"out.csv.part to be free, or of this model and source"):
