@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import settings
 from typer.testing import CliRunner
 
@@ -89,6 +90,25 @@ def small_model(num_layers=1, objective=None, seed=0, **kwargs):
         seed=seed,
         **kwargs,
     )
+
+
+def gradient_draws(model, x, n):
+    """Gradients of n steps of a compiled model from the same weights, `[n, parameters]`."""
+
+    @tf.function(autograph=False)
+    def all_of_them():
+        def one(_):
+            return tf.concat([tf.reshape(g, [-1]) for g in model._gradients(x)], 0)
+
+        return tf.map_fn(one, tf.zeros([n]), parallel_iterations=1)
+
+    return all_of_them().numpy().astype(np.float64)
+
+
+def assert_same_mean(first, second):
+    """The means of draws `[n, parameters]` are the same within 5 standard errors."""
+    error = np.sqrt(first.var(0, ddof=1) / len(first) + second.var(0, ddof=1) / len(second))
+    assert (abs(first.mean(0) - second.mean(0)) <= 5 * error + 1e-6).all()
 
 
 @pytest.fixture

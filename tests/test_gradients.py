@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 import iwae_tf
 from iwae_tf import layers, objectives, random
 
-from .conftest import small_model
+from .conftest import assert_same_mean, gradient_draws, small_model
 from .layers.test_layers import Plain
 from .objectives.reference import CASES, DOUBLY, reference
 
@@ -88,25 +88,11 @@ def draws(exact, error, objective, kl_weight=1.0, n=1000):
     model = exact.model(error, objective)
     model.kl_weight.assign(kl_weight)
     model.compile("sgd")
-    x = tf.constant(exact.sample(8))
-
-    @tf.function(autograph=False)
-    def all_of_them():
-        def one(_):
-            return tf.concat([tf.reshape(g, [-1]) for g in model._gradients(x)], 0)
-
-        return tf.map_fn(one, tf.zeros([n]), parallel_iterations=1)
-
-    return all_of_them().numpy().astype(np.float64)
+    return gradient_draws(model, tf.constant(exact.sample(8)), n)
 
 
 def inference_part(exact, found):
     return found[:, : sum(int(tf.size(v)) for layer in exact.model().encoder for v in layer.trainable_variables)]
-
-
-def assert_same_mean(first, second):
-    error = np.sqrt(first.var(0, ddof=1) / len(first) + second.var(0, ddof=1) / len(second))
-    assert (abs(first.mean(0) - second.mean(0)) <= 5 * error + 1e-6).all()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import iwae_tf
 from iwae_tf import layers, objectives, random
 from iwae_tf.layers.mixtures import equal_normals
 
-from ..test_gradients import assert_same_mean
+from ..conftest import assert_same_mean, gradient_draws
 from .test_layers import inputs
 
 
@@ -202,16 +202,7 @@ def draws(objective, stratified, n=1500):
     """Gradients of n steps from the same weights, [n, parameters]."""
     model = folded(layers.NormalMixture(1, 2, stratified=stratified, hidden=()), objective)
     model.compile("sgd")
-    x = tf.constant(folded_sample(16))
-
-    @tf.function(autograph=False)
-    def all_of_them():
-        def one(_):
-            return tf.concat([tf.reshape(g, [-1]) for g in model._gradients(x)], 0)
-
-        return tf.map_fn(one, tf.zeros([n]), parallel_iterations=1)
-
-    return all_of_them().numpy().astype(np.float64)
+    return gradient_draws(model, tf.constant(folded_sample(16)), n)
 
 
 def test_doubly_reparameterized_gradients_are_unbiased_for_independent_samples():

@@ -10,8 +10,7 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives, random
 
-from ..conftest import small_model
-from ..test_gradients import assert_same_mean
+from ..conftest import assert_same_mean, gradient_draws, small_model
 from .test_layers import inputs
 from .test_mixtures import reference
 
@@ -172,16 +171,7 @@ def draws(objective, kl_weight=1.0, n=1000):
     model.objective = objective
     model.kl_weight.assign(kl_weight)
     model.compile("sgd")
-    x = inputs(6, 4)
-
-    @tf.function(autograph=False)
-    def all_of_them():
-        def one(_):
-            return tf.concat([tf.reshape(g, [-1]) for g in model._gradients(x)], 0)
-
-        return tf.map_fn(one, tf.zeros([n]), parallel_iterations=1)
-
-    return all_of_them().numpy().astype(np.float64)
+    return gradient_draws(model, inputs(6, 4), n)
 
 
 @pytest.mark.parametrize(
