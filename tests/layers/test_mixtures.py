@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import integrate
 
 import iwae_tf
 from iwae_tf import layers, objectives, random
@@ -156,7 +157,7 @@ def folded_log_prob(x):
     """log p(x) by the trapezoidal rule."""
     z = np.linspace(-8, 8, 20_001)
     log_joint = -0.5 * (z**2 + ((x - z**2) / SCALE) ** 2) - np.log(2 * np.pi * SCALE)
-    return np.log(np.trapezoid(np.exp(log_joint), z, axis=-1))
+    return np.log(integrate.trapezoid(np.exp(log_joint), z, axis=-1))
 
 
 def folded_sample(n, seed=1):
