@@ -48,14 +48,17 @@ def with_fallback(model, make):
     return run
 
 
-def compiled(model, python_function):
-    """Compiles a function that is made anew for every use: traced once for each set of shapes, by XLA where it can be.
+def compiled(model, python_function, *of):
+    """Compiles a function that is made anew for every use: once for each set of shapes, by XLA where it can be.
 
-    TensorFlow warns of functions that are traced often, as for batches of many sizes; it does not of concrete ones.
+    The model keeps the program for the next use, since compiling takes seconds and what XLA has compiled stays in
+    memory. TensorFlow warns of functions that are traced often, as for batches of many sizes; it does not of
+    concrete ones.
 
     Args:
-      model: as in `with_fallback`.
+      model: as in `with_fallback`; of one that has `programs`, a dict that `compile` empties.
       python_function: a function of tensors.
+      *of: hashable, all that the function depends on but the model and its arguments.
 
     Returns:
       A function of the same arguments.
@@ -65,4 +68,7 @@ def compiled(model, python_function):
         traced = function(python_function, jit_compile=jit_compile)
         return lambda *args: traced.get_concrete_function(*args)(*args)
 
-    return with_fallback(model, make)
+    key = (python_function.__module__, python_function.__qualname__, *of)
+    if key not in model.programs:
+        model.programs[key] = with_fallback(model, make)
+    return model.programs[key]

@@ -109,7 +109,7 @@ class IWAE(Hierarchy):
                 raise ValueError(f"Expected no {name}: the loss is that of model.objective. Received: {kwargs[name]!r}")
         self._choose_steps = steps_per_execution == "auto"
         steps = 1 if self._choose_steps else check_count(steps_per_execution, "steps_per_execution")
-        for program in ("likelihood_program", "imputation_program"):  # which go by jit_compile too
+        for program in ("likelihood_program", "imputation_program", "programs"):  # which go by jit_compile too
             self.__dict__.pop(program, None)
         super().compile(
             optimizer, jit_compile=jit_compile, steps_per_execution=steps, run_eagerly=run_eagerly, **kwargs
@@ -293,6 +293,11 @@ class IWAE(Hierarchy):
     def imputation_program(self):
         """The compiled function that `imputation.impute` runs."""
         return imputation.program(self)
+
+    @functools.cached_property
+    def programs(self):
+        """The other compiled functions, see `compiling.compiled`."""
+        return {}
 
     def call(self, inputs, training=None):
         return self._reconstruct(inputs, tf.zeros(2, tf.int32))

@@ -1,5 +1,6 @@
 """Diagnostics in TensorBoard while a model trains."""
 
+import gc
 import io
 import time
 from pathlib import Path
@@ -96,6 +97,7 @@ class Diagnostics(keras.callbacks.Callback):
             self._write_tables()
             self._write_images()
         self._writer.flush()
+        gc.collect()  # Figures are circles of objects, which Python would let pile up to hundreds of MiB.
         self._end = time.perf_counter()
         self._took, self._done = self._end - start, epoch
 

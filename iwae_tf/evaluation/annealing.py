@@ -146,7 +146,7 @@ def _program(model, num_steps, num_chains, num_leapfrog_steps, start, reverse):
         )
         return log_weights, results.inner_results.acceptance
 
-    return compiled(model, run)
+    return compiled(model, run, num_steps, num_chains, num_leapfrog_steps, start, reverse)
 
 
 class AdaptedResults(NamedTuple):

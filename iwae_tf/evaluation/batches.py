@@ -27,9 +27,9 @@ def seen_batches(model, data, seed=0, verbose=0):
         progress.update(i + 1)
 
 
-def mapped(model, function, data, seed=0, verbose=0):
-    """Yields a function of x and a seed, compiled as the model is, of every batch; see `seen_batches`."""
-    run = compiled(model, function)
+def mapped(model, function, data, seed, verbose, *of):
+    """Yields a function of x and a seed, `compiled` (see there for `of`), of every batch; see `seen_batches`."""
+    run = compiled(model, function, *of)
     for x, batch_seed in seen_batches(model, data, seed, verbose):
         yield run(x, batch_seed)
 
@@ -41,4 +41,4 @@ def terms(model, data, num_samples, seed=0, verbose=0):
     def draw(x, seed):
         return model.terms(x, model.posterior(x), num_samples, seed)
 
-    return mapped(model, draw, data, seed, verbose)
+    return mapped(model, draw, data, seed, verbose, num_samples)
