@@ -20,6 +20,17 @@ EXAMPLES = int(os.environ.get("IWAE_TF_EXAMPLES", "60"))
 SETTINGS = settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None)
 
 
+def no_network(event, arguments):
+    """Refuses in every test what would go past this machine, so that nothing here asks for it unseen."""
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.connect"):
+        address = arguments[1] if event == "socket.connect" else arguments
+        if isinstance(address, tuple) and address[0] not in (None, "", "localhost", "127.0.0.1", "::1"):
+            raise OSError(f"no network in tests: {event} {address[0]}")
+
+
+sys.addaudithook(no_network)
+
+
 def invoke(*arguments):
     """Runs the command line in this process."""
     return CliRunner().invoke(app, [str(a) for a in arguments])

@@ -33,6 +33,9 @@ def test_keras_loads_a_model_whatever_is_imported_first(imports, tmp_path):
 #: Forks after what takes long, so that each part is the first of the package to be imported in a process of its own.
 FIRST_IMPORTS = """
 import os, pathlib, sys
+def hook(event, arguments):  # an import that asks for the network is an error
+    assert event not in ("socket.getaddrinfo", "socket.gethostbyname", "socket.connect"), arguments
+sys.addaudithook(hook)
 import tensorflow, tensorflow_probability, pandas, matplotlib, keras
 root = pathlib.Path(sys.argv[1])
 files = sorted(path for path in root.rglob("*.py") if path.stem not in sys.argv[2:])
