@@ -14,7 +14,7 @@ def function(python_function, **options):
     What is partial has no definition, and a count of its own.
     """
     counted: Any = functools.partial(python_function)
-    counted.__name__ = getattr(python_function, "func", python_function).__name__
+    counted.__name__ = python_function.__name__
     return tf.function(counted, autograph=False, **options)
 
 

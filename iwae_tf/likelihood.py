@@ -110,19 +110,19 @@ def program(model):
     sizes = [*(size for size in CHUNKS if size < most), most]
     abreast = min(max(os.cpu_count() or 1, 2), 8)
 
-    def score(size, x, num_samples, seed):
-        """Scores one observation."""
-        posterior = model.posterior(x)
-        seed = random.fold_in(seed, 1)
-
-        def draw(i):
-            # The density itself: neither the warm-up's weight nor the objective's enters.
-            return model.terms(x, posterior, size, random.fold_in(seed, i)).log_weights()
-
-        return stream(draw, num_samples, 1, size, dtype)
-
     def make_rows(size, jit_compile):
-        compiled = compiling.function(functools.partial(score, size), reduce_retracing=True, jit_compile=jit_compile)
+        def score(x, num_samples, seed):
+            """Scores one observation."""
+            posterior = model.posterior(x)
+            seed = random.fold_in(seed, 1)
+
+            def draw(i):
+                # The density itself: neither the warm-up's weight nor the objective's enters.
+                return model.terms(x, posterior, size, random.fold_in(seed, i)).log_weights()
+
+            return stream(draw, num_samples, 1, size, dtype)
+
+        compiled = compiling.function(score, reduce_retracing=True, jit_compile=jit_compile)
 
         def rows(x, num_samples, seed, preprocess=True):
             def score_row(args):
