@@ -1,8 +1,24 @@
 """What the largest importance weights say of a likelihood estimate."""
 
+import tempfile
 import warnings
+from unittest import mock
 
 import numpy as np
+
+
+def import_arviz():
+    """Imports ArviZ without what it does first on every day: it warns, and notes in the user's folders that it did.
+
+    Of two processes that write the note at once one may fail, and so does every one whose home is read-only.
+    """
+    import platformdirs
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that ArviZ is being refactored
+        with mock.patch.object(platformdirs, "user_cache_dir", lambda *_: folder):
+            import arviz
+    return arviz
 
 
 def pareto_k(largest_log_weights, num_samples):
@@ -22,10 +38,6 @@ def pareto_k(largest_log_weights, num_samples):
     References:
       Vehtari, Simpson, Gelman, Yao & Gabry 2024, Pareto Smoothed Importance Sampling, arXiv:1507.02646.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # that ArviZ is being refactored
-        import arviz
-
     kept = np.sort(np.asarray(largest_log_weights, np.float64), axis=1)[:, -min(num_samples, 10**9) :]
     tail = int(np.ceil(min(num_samples / 5, 3 * num_samples**0.5, kept.shape[1] - 1)))
     if num_samples < 25:
@@ -36,6 +48,7 @@ def pareto_k(largest_log_weights, num_samples):
     size = 5 * (tail + 1)
     efficiency = size * (3 / (tail - 0.5)) ** 2
     found = np.full(len(kept), -np.inf)
+    arviz = import_arviz()
     for i, row in enumerate(kept):
         if row[-1] > row[0]:
             found[i] = arviz.psislw(np.concatenate([np.full(size - len(row), row[0]), row]), efficiency)[1]
