@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 from iwae_tf import random
@@ -87,15 +86,27 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     def reconstruct(x):
         return by_row(lambda row: {"mean": model.reconstruct(row, seed=fixed_seed)}, x)
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    # The first is served as "serving_default".
-    archive.add_endpoint("log_likelihood", log_likelihood, [x_spec])
-    archive.add_endpoint("log_likelihood_seeded", log_likelihood_seeded, [x_spec, seed_spec, count_spec])
-    archive.add_endpoint("encode", encode, [x_spec])
-    archive.add_endpoint("decode", decode, z_specs)
-    archive.add_endpoint("sample", sample, [seed_spec, count_spec])
-    archive.add_endpoint("reconstruct", reconstruct, [x_spec])
+    endpoints = {
+        "log_likelihood": (log_likelihood, [x_spec]),
+        "log_likelihood_seeded": (log_likelihood_seeded, [x_spec, seed_spec, count_spec]),
+        "encode": (encode, [x_spec]),
+        "decode": (decode, z_specs),
+        "sample": (sample, [seed_spec, count_spec]),
+        "reconstruct": (reconstruct, [x_spec]),
+    }
+    # Not `keras.export.ExportArchive`, which traces every endpoint twice: before it saves, and as it saves.
+    module = tf.Module()
+    module.weights = [v.value for v in model.variables]
+    module.tables = [
+        part
+        for part in tf.train.TrackableView(model).descendants()
+        if isinstance(part, tf.saved_model.experimental.TrackableResource)
+    ]
+    signatures = {}
+    for name, (fn, specs) in endpoints.items():
+        signatures[name] = tf.function(fn, input_signature=specs, autograph=False)
+        setattr(module, name, signatures[name])
+    signatures["serving_default"] = signatures["log_likelihood"]
     with written_whole(path, overwrite) as part:
-        archive.write_out(str(part), verbose=False)
+        tf.saved_model.save(module, str(part), signatures=signatures)
     return Path(path)

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -72,6 +73,29 @@ def test_codes_of_threshold_data_are_the_models(tmp_path, x):
     codes = tf.saved_model.load(str(iwae_tf.export(model, tmp_path / "m", 10))).signatures["encode"](x=tf.constant(x))
     np.testing.assert_allclose(codes["mean"], model.encode(x).mean(), atol=1e-5)
     np.testing.assert_allclose(codes["stddev"], model.encode(x).stddev(), rtol=1e-4)
+
+
+class Recode(keras.layers.Layer):
+    """Preprocessing by a lookup table."""
+
+    def __init__(self):
+        super().__init__()
+        values = tf.random.stateless_uniform([256], [0, 0])
+        initializer = tf.lookup.KeyValueTensorInitializer(tf.range(256, dtype=tf.int64), values)
+        self.table = tf.lookup.StaticHashTable(initializer, 0.0)
+
+    def call(self, x):
+        return self.table.lookup(tf.cast(x, tf.int64))
+
+
+def test_tables_go_along(tmp_path, x):
+    model = small_model(preprocessing=Recode())
+    scores = model.log_likelihood(x, 10, seed=0)
+    path = str(iwae_tf.export(model, tmp_path / "m", 10))
+    loaded = tf.saved_model.load(path)
+    np.testing.assert_array_equal(loaded.log_likelihood(x)["log_likelihood"], scores)
+    codes = keras.layers.TFSMLayer(path, call_endpoint="encode")(x)  # as a layer of Keras
+    np.testing.assert_allclose(codes["mean"], model.encode(x).mean(), atol=1e-5)
 
 
 def test_saved_model_cli_names_inputs_and_outputs(saved_model):
