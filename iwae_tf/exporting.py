@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.files import written_whole
+from iwae_tf.likelihood import MOST_SAMPLES
 from iwae_tf.objectives.base import check_count
 
 
@@ -45,8 +46,9 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
         )
     fixed_seed = random.as_seed(seed)
     x_dtype = model.data_dtype or "float32"
-    # Run once, so that what XLA refuses is exported without it.
-    model.likelihood_program(tf.zeros([1, *model.event_shape], x_dtype), tf.constant(1), fixed_seed)
+    # Run once, so that what XLA refuses is exported without it; the program is one that scoring the model takes too.
+    few = tf.constant(min(num_samples, MOST_SAMPLES))
+    model.likelihood_program(tf.zeros([1, *model.event_shape], x_dtype), few, fixed_seed)
     z_shapes = {"z": model.latent_shapes[0]}
     if model.skip and len(model.decoder) > 1:
         z_shapes["z_top"] = model.latent_shapes[-1]
