@@ -19,7 +19,7 @@ class Npy(Source):
     def __init__(self, *args):
         super().__init__(*args)
         with self._open() as file:
-            shape, self._fortran, self._of = _npy_header(file)
+            shape, self._fortran, self._of = self._header(file)
         if not shape or self._of.kind not in "buif":
             raise ValueError(f"Expected an array of rows of numbers. Received: shape {shape}, dtype {self._of}")
         self.check_size(math.prod(shape[1:]), shape[0])
@@ -27,6 +27,15 @@ class Npy(Source):
 
     def _open(self):
         return self.path.open("rb")
+
+    def _header(self, file):
+        """Reads the header: shape, whether in Fortran order, dtype."""
+        # It is Python, if it is whole.
+        with self.damaged(ValueError, SyntaxError, TypeError, tokenize.TokenError):
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                return np.lib.format.read_array_header_1_0(file)
+            return np.lib.format.read_array_header_2_0(file)
 
     def rows(self, start):
         for block in (self._mapped if self._fortran else self._streamed)(start):
@@ -38,7 +47,7 @@ class Npy(Source):
         bytes_per_row = self.size * self._of.itemsize
         at_once = max(BLOCK // bytes_per_row, 1)
         with self._open() as file:
-            _npy_header(file)
+            self._header(file)
             file.seek(start * bytes_per_row, 1)
             for i in range(start, self._num_rows, at_once):
                 n = min(at_once, self._num_rows - i)
@@ -51,7 +60,7 @@ class Npy(Source):
 
     def _mapped(self, start):
         """Yields blocks of rows whose values stand apart; what has been looked at is unmapped again."""
-        with self._on_disk() as path:
+        with self._on_disk() as path, self.damaged(ValueError, OverflowError, OSError):
             at_once = max(BLOCK // (self.size * self._of.itemsize), 1)
             for i in range(start, self._num_rows, at_once):
                 yield np.array(np.load(path, mmap_mode="r", allow_pickle=False)[i : i + at_once])
@@ -65,17 +74,16 @@ class Npz(Npy):
 
     @contextlib.contextmanager
     def _open(self):
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                names = [name for name in archive.namelist() if name.endswith(".npy")]
-                name = names[0] if len(names) == 1 else "x.npy"
-                if name not in names:
-                    received = ", ".join(name.removesuffix(".npy") for name in names) or "none"
-                    raise ValueError(f"Expected an array named x, or only one. Received: {received}")
-                with archive.open(name) as file:
-                    yield file
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(f"Expected a whole .npz file. Received: {self.path}, {error}") from error
+        # The last is for what looks like another version, compression or encryption.
+        damages = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+        with self.path.open("rb") as whole, self.damaged(*damages), zipfile.ZipFile(whole) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            name = names[0] if len(names) == 1 else "x.npy"
+            if name not in names:
+                received = ", ".join(name.removesuffix(".npy") for name in names) or "none"
+                raise ValueError(f"Expected an array named x, or only one. Received: {received}")
+            with archive.open(name) as file:
+                yield file
 
     @contextlib.contextmanager
     def _on_disk(self):
@@ -83,14 +91,3 @@ class Npz(Npy):
             shutil.copyfileobj(file, copy)
             copy.flush()
             yield copy.name
-
-
-def _npy_header(file):
-    """Reads the header of a .npy file: shape, whether in Fortran order, dtype."""
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
-    except (SyntaxError, TypeError, tokenize.TokenError) as error:  # a header that is no Python
-        raise ValueError(f"Expected the header of a .npy file. Received: {error}") from error

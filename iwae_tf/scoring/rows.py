@@ -1,5 +1,6 @@
 """What every kind of source has in common: rows, and a reason where one cannot be read."""
 
+import contextlib
 import hashlib
 import math
 from typing import ClassVar, NamedTuple
@@ -70,6 +71,14 @@ class Source:
             about = path.stat()
             digest.update(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    @contextlib.contextmanager
+    def damaged(self, *errors):
+        """Raises what a library raises of a damaged file, which may be of any of these types, as a `ValueError`."""
+        try:
+            yield
+        except errors as error:
+            raise ValueError(f"Expected a whole {self.path.suffix} file. Received: {self.path}: {error}") from error
 
     def check_size(self, size, count=1):
         """Raises an error if rows are of another size, or there are none."""

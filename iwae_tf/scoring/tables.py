@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import itertools
+import json
 import math
 import reprlib
 
@@ -84,7 +85,7 @@ class Parquet(Source):
         super().__init__(*args)
         with self._open() as file:
             schema, self.total = file.schema_arrow, file.metadata.num_rows
-        index = (schema.pandas_metadata or {}).get("index_columns", ())
+            index = (schema.pandas_metadata or {}).get("index_columns", ())
         fields = [field for field in schema if field.name not in index]
         others = [field.name for field in fields if not _is_numeric(field.type)]
         if others:
@@ -94,7 +95,9 @@ class Parquet(Source):
 
     @contextlib.contextmanager
     def _open(self):
-        with self.path.open("rb") as file, pq.ParquetFile(file, buffer_size=BLOCK) as table:
+        # The notes of pandas are text and JSON.
+        damages = (pa.ArrowException, OSError, UnicodeDecodeError, json.JSONDecodeError)
+        with self.path.open("rb") as file, self.damaged(*damages), pq.ParquetFile(file, buffer_size=BLOCK) as table:
             yield table
 
     def pieces(self):
