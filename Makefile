@@ -23,18 +23,15 @@ demo: $(INSTALLED)
 
 # What XLA has compiled stays in memory as long as the process lives, so the suite goes through several.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-DIAGNOSES := tests/objectives tests/evaluation tests/plots tests/callbacks
-USES := tests/scoring tests/tuning tests/benchmarks tests/test_pretrained.py
-FAULTS := tests/test_bad_input.py tests/test_checkpoints.py tests/test_extremes.py tests/test_replicas.py
-EXAMPLES := tests/test_docs.py tests/test_notebooks.py
+MODELS := tests/layers tests/objectives tests/evaluation tests/plots tests/callbacks
+USES := tests/scoring tests/tuning tests/benchmarks tests/test_pretrained.py \
+  tests/test_bad_input.py tests/test_checkpoints.py tests/test_extremes.py tests/test_replicas.py \
+  tests/test_docs.py tests/test_notebooks.py
 
 test: $(INSTALLED)
-	$(PYTEST) tests/layers
-	$(PYTEST) $(DIAGNOSES)
+	$(PYTEST) $(MODELS)
 	$(PYTEST) $(USES)
-	$(PYTEST) $(FAULTS)
-	$(PYTEST) $(EXAMPLES)
-	$(PYTEST) tests $(addprefix --ignore=,tests/layers $(DIAGNOSES) $(USES) $(FAULTS) $(EXAMPLES))
+	$(PYTEST) tests $(addprefix --ignore=,$(MODELS) $(USES))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
