@@ -1,5 +1,6 @@
 """What the largest importance weights say of a likelihood estimate."""
 
+import functools
 import tempfile
 import warnings
 from unittest import mock
@@ -7,6 +8,7 @@ from unittest import mock
 import numpy as np
 
 
+@functools.cache
 def import_arviz():
     """Imports ArviZ without what it does first on every day: it warns, and notes in the user's folders that it did.
 
