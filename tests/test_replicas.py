@@ -84,6 +84,8 @@ several.save(sys.argv[2])
 loaded = keras.saving.load_model(sys.argv[2])
 scores = several.log_likelihood(x, 50, seed=0)
 np.testing.assert_allclose(loaded.log_likelihood(x, 50, seed=0), scores, rtol=1e-5)
+served = tf.saved_model.load(str(iwae_tf.export(several, sys.argv[2] + "-export", 50)))
+np.testing.assert_allclose(served.log_likelihood(x)["log_likelihood"], scores, rtol=1e-5)
 assert several.predict(x, verbose=0).shape == x.shape
 assert several.evaluate(x, verbose=0, return_dict=True)["loss"] > 0
 assert np.isfinite(several.fit(held, batch_size=48, verbose=0).history["loss"]).all()
