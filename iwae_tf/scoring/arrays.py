@@ -5,6 +5,7 @@ import math
 import shutil
 import tempfile
 import tokenize
+import warnings
 import zipfile
 import zlib
 
@@ -30,8 +31,10 @@ class Npy(Source):
 
     def _header(self, file):
         """Reads the header: shape, whether in Fortran order, dtype."""
-        # It is Python, if it is whole.
-        with self.damaged(ValueError, SyntaxError, TypeError, tokenize.TokenError):
+        # It is Python, if it is whole; that it may be of Python 2, which NumPy warns of, is no fault.
+        damages = (ValueError, SyntaxError, TypeError, tokenize.TokenError)
+        with self.damaged(*damages), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             version = np.lib.format.read_magic(file)
             if version == (1, 0):
                 return np.lib.format.read_array_header_1_0(file)

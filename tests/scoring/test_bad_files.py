@@ -173,6 +173,13 @@ def test_headers_that_promise_too_much(saved_model, tmp_path):
     assert isinstance(outcome(saved_model, records, tmp_path / "out.csv"), ValueError)
 
 
+def test_a_header_of_python_2_is_no_fault(saved_model, wholes, tmp_path):
+    start = wholes[".npy"].index(b"20, 8, 8, 1")
+    content = wholes[".npy"][:start] + b"20L,8, 8, 1" + wholes[".npy"][start + 11 :]
+    (tmp_path / "x.npy").write_bytes(content)
+    assert outcome(saved_model, tmp_path / "x.npy", tmp_path / "out.csv").rows == 20
+
+
 def test_an_archive_that_leaves_its_folder(saved_model, x, tmp_path):
     source = tmp_path / "inside" / "x.npz"
     source.parent.mkdir()
