@@ -47,7 +47,7 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     fixed_seed = random.as_seed(seed)
     x_dtype = model.data_dtype or "float32"
     # Run once, so that what XLA refuses is exported without it; the program is one that scoring the model takes too.
-    few = tf.constant(min(num_samples, MOST_SAMPLES))
+    few = tf.constant(min(num_samples, MOST_SAMPLES), tf.int32)
     model.likelihood_program(tf.zeros([1, *model.event_shape], x_dtype), few, fixed_seed)
     z_shapes = {"z": model.latent_shapes[0]}
     if model.skip and len(model.decoder) > 1:

@@ -1,6 +1,7 @@
 """What every kind of source has in common: rows, and a reason where one cannot be read."""
 
 import contextlib
+import errno
 import hashlib
 import math
 from typing import ClassVar, NamedTuple
@@ -78,6 +79,8 @@ class Source:
         try:
             yield
         except errors as error:
+            if getattr(error, "errno", None) not in (None, errno.EINVAL):  # for a place that no file has
+                raise  # of the disk, not of what is on it
             raise ValueError(f"Expected a whole {self.path.suffix} file. Received: {self.path}: {error}") from error
 
     def check_size(self, size, count=1):

@@ -1,6 +1,7 @@
 """Files that are not what their names say, by the hundred: one clear error or scores, and nothing half-written."""
 
 import contextlib
+import errno
 import io
 import os
 import pickle
@@ -17,6 +18,7 @@ from PIL import Image
 
 from iwae_tf import scoring
 from iwae_tf.scoring import endpoint, images
+from iwae_tf.scoring.arrays import Npy
 from tests.conftest import SETTINGS
 
 from .conftest import read, write
@@ -178,6 +180,14 @@ def test_a_header_of_python_2_is_no_fault(saved_model, wholes, tmp_path):
     content = wholes[".npy"][:start] + b"20L,8, 8, 1" + wholes[".npy"][start + 11 :]
     (tmp_path / "x.npy").write_bytes(content)
     assert outcome(saved_model, tmp_path / "x.npy", tmp_path / "out.csv").rows == 20
+
+
+def test_an_error_of_the_disk_is_not_one_of_the_file(x, tmp_path):
+    source = Npy(write(x, tmp_path / "x.npy"), (8, 8, 1), "uint8")
+    with pytest.raises(OSError, match="Input/output"), source.damaged(OSError):
+        raise OSError(errno.EIO, "Input/output error")
+    with pytest.raises(ValueError, match=r"Expected a whole \.npy file"), source.damaged(OSError):
+        raise OSError(errno.EINVAL, "Invalid argument")
 
 
 def test_an_archive_that_leaves_its_folder(saved_model, x, tmp_path):
