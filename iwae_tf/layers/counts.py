@@ -10,6 +10,7 @@ from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
 from iwae_tf.layers.base import check_whole
+from iwae_tf.layers.count_densities import negative_binomial_log_prob, poisson_log_prob
 from iwae_tf.layers.observation import ObservationLayer
 
 
@@ -40,14 +41,25 @@ def _draw(distribution, n, seed):
 
 
 class Poisson(tfd.Poisson):
-    """`tfd.Poisson` over log rates whose draws are the same compiled and not."""
+    """`tfd.Poisson` over log rates, accurate at any rate, whose draws are the same compiled and not."""
+
+    def _log_prob(self, value):
+        return poisson_log_prob(value, tf.convert_to_tensor(self.log_rate))
 
     def _sample_n(self, n, seed=None):
         return tf.cast(_draw(tfd.Poisson(log_rate=tf.cast(self.log_rate, tf.float64)), n, seed), self.dtype)
 
 
 class _NegativeBinomial(tfd.NegativeBinomial):
-    """`tfd.NegativeBinomial` over logits whose draws are the same compiled and not."""
+    """`tfd.NegativeBinomial` by mean and dispersion, accurate at any mean, with draws the same compiled and not."""
+
+    def __init__(self, log_mean, log_dispersion):
+        self._log_mean, self._log_dispersion = log_mean, log_dispersion
+        # A shape parameter of 1 / dispersion, mean / shape the odds.
+        super().__init__(tf.exp(-log_dispersion), logits=log_mean + log_dispersion)
+
+    def _log_prob(self, value):
+        return negative_binomial_log_prob(value, self._log_mean, self._log_dispersion)
 
     def _sample_n(self, n, seed=None):
         shape = self._batch_shape_tensor()
@@ -73,8 +85,8 @@ class IndependentPoisson(_Counts):
     """Independent Poisson counts: their log rates are linear in the features of the network.
 
     With `mean=` the output bias starts at the log of the mean, from 0.001 up. For the arguments see
-    `ObservationLayer`. Emits a `tfd.Independent(Poisson)` of event shape `event_shape`; its draws are exact for rates
-    of up to about a million.
+    `ObservationLayer`. Emits a `tfd.Independent(Poisson)` of event shape `event_shape`. Its log
+    probabilities are accurate at any rate (see `count_densities`), its draws at rates of up to about a million.
     """
 
     parameters = ("log_rate",)
@@ -93,8 +105,9 @@ class NegativeBinomial(_Counts):
 
     They are Poisson counts whose rates are themselves gamma variables, with more spread than a Poisson count of the
     same mean. With the shared dispersion the gamma functions of the density are computed once for an observation, not
-    for every sample. With `mean=` the output bias starts at the log of the mean, from 0.001 up. Emits a
-    `tfd.Independent(NegativeBinomial)` of event shape `event_shape`.
+    for every sample. Log probabilities are accurate at any mean (see `count_densities`). With `mean=` the output bias
+    starts at the log of the mean, from 0.001 up. Emits a `tfd.Independent(NegativeBinomial)` of event shape
+    `event_shape`.
 
     Args:
       event_shape: as in `ObservationLayer`.
@@ -121,8 +134,7 @@ class NegativeBinomial(_Counts):
         self.parameters, self.shared = (names[:1], names[1:]) if dispersion == "shared" else (names, ())
 
     def distribution(self, log_mean, log_dispersion):
-        # A shape parameter of 1 / dispersion, mean / shape the odds.
-        counts = _NegativeBinomial(tf.exp(-log_dispersion), logits=log_mean + log_dispersion)
+        counts = _NegativeBinomial(tf.convert_to_tensor(log_mean), tf.convert_to_tensor(log_dispersion))
         return tfd.Independent(counts, len(self.event_shape))
 
     def get_config(self):

@@ -417,3 +417,238 @@ def test_counts_of_any_size(log_rate):
         variance = float(counts.distribution.variance()[0])
         assert abs(draws.mean() - np.exp(log_rate)) < 5 * (variance / 1000) ** 0.5 + 1e-6
         assert (draws >= 0).all()
+
+
+@dataclasses.dataclass(frozen=True)
+class Extreme:
+    """A likelihood of one number, observations and parameters of every size, and log density and gradient in float64.
+
+    What float32 makes of an input is taken to be exact, but for `moved` of them: an error is allowed that moving these
+    by the last digit would make.
+    """
+
+    make: Callable
+    x: tuple
+    parameters: dict[str, tuple]
+    reference: Callable  # of x and of the parameters: log density, and its derivative by each of them
+    moved: tuple = ()
+
+    def grid(self, dtype):
+        """All combinations of the observations and the parameters, each `[n, *shape]`."""
+        axes = [np.arange(len(values)) for values in (self.x, *self.parameters.values())]
+        places = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes)).T
+        values = zip((self.x, *self.parameters.values()), places, strict=True)
+        return [np.asarray(value, np.float32).astype(dtype)[place] for value, place in values]
+
+    def expected(self, inputs):
+        """Log density and gradients in float64, and what each changes by as inputs move."""
+        inputs = [values.astype(np.float64) for values in inputs]
+        with np.errstate(all="ignore"):
+            exact = self.reference(*inputs)
+            changes = [np.zeros_like(value) for value in exact]
+            for i, name in enumerate(("x", *self.parameters)):
+                for step in (-6e-8, 6e-8) if name in self.moved else ():
+                    others = self.reference(*inputs[:i], inputs[i] * (1 + step), *inputs[i + 1 :])
+                    changes = [c + np.abs(b - a) for c, a, b in zip(changes, exact, others, strict=True)]
+        return exact, changes
+
+
+def _normal_by_head(scale, slope):
+    """For a scale that is a function of a head, and the derivative of that function."""
+
+    def reference(x, loc, head):
+        z = (x - loc) / scale(head)
+        return stats.norm.logpdf(x, loc, scale(head)), z / scale(head), (z**2 - 1) / scale(head) * slope(head)
+
+    return reference
+
+
+def _log_normal(x, loc, log_scale):
+    value, *gradients = _normal_by_head(lambda head: 0.01 + np.exp(head), np.exp)(np.log(x), loc, log_scale)
+    return value - np.log(x), *gradients
+
+
+def _bernoulli(x, logits):
+    return x * logits - np.logaddexp(0, logits), np.where(x, special.expit(-logits), -special.expit(logits))
+
+
+def _continuous_bernoulli_slope(x, logits):
+    # By the series where the closed forms lose digits even in float64.
+    size, near = np.abs(logits), np.abs(logits) < 0.02
+    value = np.maximum(logits, 0) + np.log(-np.expm1(-size) / size)
+    value = np.where(near, logits / 2 + logits**2 / 24 - logits**4 / 2880, value)
+    slope = np.where(near, 0.5 + logits / 12 - logits**3 / 720, -1 / np.expm1(-logits) - 1 / logits)
+    return x * logits - value, x - slope
+
+
+def _logistic_slopes(x, loc, log_scale, logits=None):
+    if logits is not None:
+        parts = np.stack(_logistic_slopes(x[:, np.newaxis, np.newaxis], loc, log_scale))
+        joint = parts[0] + special.log_softmax(logits, -1)
+        weights = special.softmax(joint, -1)
+        by_logits = weights - special.softmax(logits, -1)
+        return special.logsumexp(joint, -1)[:, 0], *(weights * parts[1:]), by_logits
+    precision = np.exp(-log_scale)
+    a, b, width = (x - 0.5 / 255 - loc) * precision, (x + 0.5 / 255 - loc) * precision, precision / 255
+    first, last = x == 0, x == 1
+    value = np.select(
+        [first, last],
+        [special.log_expit(b), special.log_expit(-a)],
+        special.log_expit(b) + special.log_expit(-a) + np.log(-np.expm1(-width)),
+    )
+    below, above = np.where(first, 0, special.expit(a)), np.where(last, 0, special.expit(-b))
+    inside = np.where(first | last, 0, width / np.expm1(width))
+    return value, (below - above) * precision, np.where(first, 0, a) * below - np.where(last, 0, b) * above - inside
+
+
+def _poisson(x, log_rate):
+    return stats.poisson.logpmf(x, np.exp(log_rate)), x - np.exp(log_rate)
+
+
+def _counts_slopes(x, log_mean, log_dispersion):
+    mean, shape = np.exp(log_mean), np.exp(-log_dispersion)
+    value = -special.xlogy(1, np.maximum(x, 1)) - np.where(x > 0, special.betaln(shape, np.maximum(x, 1)), 0)
+    value -= shape * np.log1p(mean / shape) + x * np.log1p(shape / mean)
+    by_shape = special.digamma(x + shape) - special.digamma(shape) - np.log1p(mean / shape)
+    by_shape += (mean - x) / (shape + mean)
+    return value, (x - mean) / (1 + mean / shape), -shape * by_shape
+
+
+def _categorical_slopes(x, logits):
+    chosen = np.arange(logits.shape[-1]) == x[:, np.newaxis, np.newaxis]
+    return (chosen * special.log_softmax(logits, -1)).sum(-1)[:, 0], chosen - special.softmax(logits, -1)
+
+
+SIZES = (-200.0, -30.0, -3.0, -0.3, -1e-3, -1e-8, 1e-8, 1e-3, 0.3, 3.0, 30.0, 200.0)
+LOCS = (-1e4, -40.0, -1.0, 0.0, 1e-6, 0.5, 1.0, 40.0, 1e4)
+LOG_SCALES = (-20.0, -9.0, -3.0, 0.0, 3.0, 9.0, 20.0)
+LOG_RATES = tuple(np.log(np.logspace(-9, 9, 19)))
+#: Near the mode of every rate, and far from most.
+FROM_0 = (0, 1, 2, 7, 8, 9, *(round(10**i + a * 10 ** (i / 2)) for i in range(2, 10) for a in (-6, -1, 0, 0.3, 6)))
+LOGITS = np.array([[0, 0, 0], [1e-8, 0, -1e-8], [200, 0, -200], [-30, 30, 29.9], [-1e3, 1e3, 0], [5, -80, 4]])
+
+
+def _column(kind, **fields):
+    return lambda: layers.Heterogeneous([layers.Column("a", kind, **fields)])
+
+
+EXTREMES = {
+    "normal": Extreme(
+        lambda: layers.IndependentNormal(1),
+        LOCS,
+        {"loc": LOCS, "log_scale": LOG_SCALES},
+        _normal_by_head(np.exp, np.exp),
+    ),
+    "normal_softplus": Extreme(
+        lambda: layers.IndependentNormal(1, scale="softplus"),
+        LOCS,
+        {"loc": LOCS, "log_scale": LOG_SCALES},
+        _normal_by_head(lambda head: np.logaddexp(head, 0), special.expit),
+    ),
+    "bernoulli": Extreme(lambda: layers.IndependentBernoulli(1), (0, 1), {"logits": SIZES}, _bernoulli),
+    "continuous_bernoulli": Extreme(
+        lambda: layers.ContinuousBernoulli(1),
+        (0, 1e-8, 0.3, 1),
+        {"logits": SIZES},
+        _continuous_bernoulli_slope,
+    ),
+    "logistic": Extreme(
+        lambda: layers.DiscretizedLogistic(1),
+        tuple(np.array([0, 1, 100, 254, 255]) / 255),
+        {"loc": LOCS, "log_scale": LOG_SCALES},
+        _logistic_slopes,
+        ("x", "loc", "log_scale"),
+    ),
+    "logistic_mixture": Extreme(
+        lambda: layers.DiscretizedLogistic(1, num_components=3),
+        tuple(np.array([0, 1, 100, 255]) / 255),
+        {
+            "loc": np.array([[[-40, 0, 40]], [[0.4, 0.5, 0.6]], [[1e-6, 0, 1]], [[1e3, -1e3, 0.1]]]),
+            "log_scale": np.array([[[-9, -3, 0]], [[9, -9, 3]], [[-20, 20, -5]]]),
+            "logits": LOGITS[:, np.newaxis],
+        },
+        _logistic_slopes,
+        ("x", "loc", "log_scale"),
+    ),
+    "poisson": Extreme(lambda: layers.IndependentPoisson(1), FROM_0, {"log_rate": LOG_RATES}, _poisson),
+    "negative_binomial": Extreme(
+        lambda: layers.NegativeBinomial(1, dispersion="exp"),
+        FROM_0,
+        {"log_mean": LOG_RATES, "log_dispersion": tuple(np.log([1e-6, 1e-3, 0.3, 1, 30, 1e3]))},
+        _counts_slopes,
+    ),
+    "categorical": Extreme(
+        lambda: layers.Categorical(1, 3), (0, 1, 2), {"logits": LOGITS[:, np.newaxis]}, _categorical_slopes
+    ),
+    "real column": Extreme(
+        _column("real"),
+        LOCS,
+        {"real_loc": LOCS, "real_log_scale": LOG_SCALES},
+        _normal_by_head(lambda head: 0.01 + np.exp(head), np.exp),
+    ),
+    "positive column": Extreme(
+        _column("positive"),
+        (1e-20, 1e-3, 1.0, 1.001, 1e9),
+        {"positive_loc": LOCS, "positive_log_scale": LOG_SCALES},
+        _log_normal,
+        ("x", "positive_loc"),
+    ),
+    "count column": Extreme(_column("count"), FROM_0, {"count_log_rate": LOG_RATES}, _poisson),
+    "binary column": Extreme(_column("binary"), (0, 1), {"binary_logits": SIZES}, _bernoulli),
+    "category column": Extreme(
+        _column("category", categories="abc"),
+        (0, 1, 2),
+        {"category_logits": LOGITS[:, np.newaxis]},
+        _categorical_slopes,
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("jit_compile", [None, True])
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extreme_parameters(name, jit_compile, dtype):
+    """Log densities within 1e-4 nats and 2e-6 of their size, gradients within 2e-6 and 2e-5 of theirs."""
+    case, layer = EXTREMES[name], EXTREMES[name].make()
+    x, *parameters = case.grid(dtype)
+
+    def everything(x, *parameters):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            values = zip(case.parameters, parameters, strict=True)
+            values = {key: tf.reshape(value, [-1, *layer.parameter_shape(key)]) for key, value in values}
+            log_prob = layer.distribution(**values).log_prob(x[:, tf.newaxis])
+        return log_prob, *tape.gradient(log_prob, parameters)
+
+    run = tf.function(everything, jit_compile=True) if jit_compile else everything
+    found = [value.numpy().astype(np.float64) for value in run(*map(tf.constant, (x, *parameters)))]
+    exact, changes = case.expected([x, *parameters])
+    for i, (actual, expected, change) in enumerate(zip(found, exact, changes, strict=True)):
+        what = (name, "log density" if i == 0 else f"derivative by {[*case.parameters][i - 1]}")
+        assert np.isfinite(actual).all(), what
+        allowed = (1e-4 if i == 0 else 2e-6) + (2e-6 if i == 0 else 2e-5) * np.abs(expected) + 4 * change
+        worst = np.argmax((np.abs(actual - expected) / allowed).reshape(len(x), -1).max(-1))
+        inputs = [value[worst] for value in (x, *parameters)]
+        assert (np.abs(actual - expected) <= allowed).all(), (*what, inputs, actual[worst], expected[worst])
+
+
+def test_a_shared_dispersion_gathers_the_gradients_of_all_samples():
+    rng = np.random.default_rng(0)
+    x = rng.poisson(30, (4, 3)) * np.array([1, 0, 1e5], np.float32)
+    log_mean = tf.constant(rng.normal([3, 3, 14], 1, (5, 4, 3)), tf.float32)
+    log_dispersion = tf.constant([-3.0, 0.5, -8.0])
+    with tf.GradientTape() as tape:
+        tape.watch([log_mean, log_dispersion])
+        log_prob = layers.NegativeBinomial(3).distribution(log_mean, log_dispersion).log_prob(x.astype(np.float32))
+    inputs = (np.broadcast_to(values, (5, 4, 3)).astype(np.float64) for values in (x, log_mean, log_dispersion))
+    value, *slopes = _counts_slopes(*inputs)
+    found = tape.gradient(log_prob, [log_mean, log_dispersion])
+    np.testing.assert_allclose(log_prob, value.sum(-1), rtol=1e-6)
+    np.testing.assert_allclose(found[0], slopes[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found[1], slopes[1].sum((0, 1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [layers.IndependentPoisson(1), layers.NegativeBinomial(1)])
+def test_what_is_no_count_has_no_probability(layer):
+    counts = layer.distribution(tf.zeros([1]), **{name: tf.zeros([1]) for name in layer.shared})
+    np.testing.assert_array_equal(counts.log_prob(tf.constant([[-1.0], [-0.5]])), -np.inf)
