@@ -1,6 +1,11 @@
+import datetime
+import decimal
+import warnings
+
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 from sklearn.datasets import load_breast_cancer
@@ -70,7 +75,13 @@ def test_other_frames():
     with pytest.raises(ValueError, match="integers of at least 0 in column 'children'"):
         table.encode(FRAME.assign(children=[0, -1, 0, 0]))
     with pytest.raises(ValueError, match="Expected numbers in column 'height'"):
-        table.encode(FRAME.assign(height="tall"))
+        table.encode(FRAME.assign(height="1.7"))
+    with pytest.raises(TypeError, match=r"column 'town'. Received: list, such as"):
+        table.encode(FRAME.assign(town=[["Leeds"]] * 4))
+    with pytest.raises(ValueError, match="different names"):
+        table.encode(pd.concat([FRAME, FRAME[["town"]]], axis=1))
+    with pytest.raises(TypeError, match="pandas DataFrame"):
+        table.encode(FRAME.to_numpy())
     with pytest.raises(ValueError, match=r"shape \[n, 8\]"):
         table.decode(table.array[:, :7])
 
@@ -79,10 +90,42 @@ BAD = {
     "array": (lambda: np.zeros((3, 2)), {}, TypeError, "pandas DataFrame"),
     "empty": (lambda: FRAME[:0], {}, ValueError, "0 rows"),
     "twice": (lambda: pd.concat([FRAME, FRAME], axis=1), {}, ValueError, "different names"),
+    "alike in print": (
+        lambda: pd.DataFrame({1: [0, 1], "1": [2, 3]}),
+        {},
+        ValueError,
+        r"different names, also in print. Received: columns \[1, '1'\]",
+    ),
+    "levels": (lambda: pd.concat({"a": FRAME, "b": FRAME}, axis=1), {}, ValueError, "strings or integers"),
+    "dates for names": (
+        lambda: FRAME.T.T.set_axis(pd.date_range("2020", periods=8), axis=1),
+        {},
+        ValueError,
+        "strings",
+    ),
+    "beyond float32": (
+        lambda: FRAME.assign(height=1e39),
+        {},
+        ValueError,
+        "finite numbers in column 'height', real",
+    ),
+    "below float32": (
+        lambda: FRAME.assign(height=1e-60),
+        {"height": "positive"},
+        ValueError,
+        "above 0 in column 'height'",
+    ),
+    "infinite": (lambda: FRAME.assign(height=np.inf), {}, ValueError, "finite numbers in column 'height', real"),
+    "text as numbers": (
+        lambda: FRAME,
+        {"town": "real"},
+        ValueError,
+        r"numbers in column 'town', real. Received: text, such as 'Leeds'; pd.to_numeric\(frame\['town'\]\)",
+    ),
     "other names": (lambda: FRAME, {"width": "real"}, ValueError, r"Received: \['width'\]"),
     "kind": (lambda: FRAME, {"height": "text"}, ValueError, "Received: 'text'"),
-    "dates": (lambda: FRAME.assign(day=pd.Timestamp(0)), {}, TypeError, "'day' of dtype datetime64"),
-    "objects": (lambda: FRAME.assign(town=[(1,), (2,), (1,), (2,)]), {}, TypeError, "strings, numbers or bools"),
+    "dates": (lambda: FRAME.assign(day=pd.Timestamp(0)), {}, TypeError, "'day'. Received: datetime64"),
+    "objects": (lambda: FRAME.assign(town=[(1,), (2,), (1,), (2,)]), {}, TypeError, "column 'town'. Received: tuple"),
     "no values": (lambda: FRAME.assign(height=np.nan), {}, ValueError, "'height' to hold a value"),
     "one category": (lambda: FRAME.assign(town="York"), {}, ValueError, "two or more"),
     "not positive": (lambda: FRAME, {"balance": "positive"}, ValueError, "above 0 in column 'balance'"),
@@ -94,6 +137,191 @@ def test_bad_frames(case):
     make, columns, error, message = BAD[case]
     with pytest.raises(error, match=message):
         data.from_dataframe(make(), columns)
+
+
+def series(values, dtype=None):
+    return pd.Series(values, dtype=dtype)
+
+
+NONE, ARROW = None, pd.ArrowDtype
+#: Columns of every dtype of pandas: values, the kind inferred, the array, and the dtype that decoding gives.
+COLUMNS = {
+    "bool": (series([True, False, True]), "binary", [1, 0, 1], "bool"),
+    "boolean": (series([True, NONE, False], "boolean"), "binary", [1, NONE, 0], "boolean"),
+    "bool[pyarrow]": (series([True, NONE, False], "bool[pyarrow]"), "binary", [1, NONE, 0], "bool[pyarrow]"),
+    "bools with holes": (series([True, NONE, False], object), "binary", [1, NONE, 0], "boolean"),
+    **{
+        name: (series([0, 3, 7], name), "count", [0, 3, 7], name)
+        for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "UInt8", "Int64")
+    },
+    "negative": (series([-3, 0, 1], "int8"), "real", [-3, 0, 1], "int8"),
+    "zeros and ones": (series([0, 1, 1], "uint8"), "binary", [0, 1, 1], "uint8"),
+    "Int16": (series([4, NONE, 2], "Int16"), "count", [4, NONE, 2], "Int16"),
+    "int64[pyarrow]": (series([4, NONE, 2], "int64[pyarrow]"), "count", [4, NONE, 2], "int64[pyarrow]"),
+    "integers as objects": (series([4, NONE, 2], object), "count", [4, NONE, 2], "Int64"),
+    **{
+        name: (series([0.5, NONE, -0.0], name), "real", [0.5, NONE, 0], name)
+        for name in ("float16", "float32", "float64", "Float32", "Float64", "float[pyarrow]", "double[pyarrow]")
+    },
+    "floats as objects": (series([0.5, NONE, 2], object), "real", [0.5, NONE, 2], "float64"),
+    "sparse floats": (series(pd.arrays.SparseArray([0.5, np.nan, 0])), "real", [0.5, NONE, 0], "float64"),
+    "sparse integers": (series(pd.arrays.SparseArray([0, 0, 2])), "count", [0, 0, 2], "int64"),
+    "sparse bools": (series(pd.arrays.SparseArray([False, True])), "binary", [0, 1], "bool"),
+    **{
+        name: (series(["b", NONE, "a"], name), "category", [1, NONE, 0], name)
+        for name in ("str", "string", "string[pyarrow]", "object")
+    },
+    "arrow strings": (series(["b", NONE, "a"], ARROW(pa.string())), "category", [1, NONE, 0], "string"),
+    "arrow large strings": (
+        series(["b", NONE, "a"], "large_string[pyarrow]"),
+        "category",
+        [1, NONE, 0],
+        "large_string[pyarrow]",
+    ),
+    "dictionary": (
+        series(["b", NONE, "a"], ARROW(pa.dictionary(pa.int8(), pa.string()))),
+        "category",
+        [1, NONE, 0],
+        "category",
+    ),
+    "category": (series(["b", NONE, "a"], "category"), "category", [1, NONE, 0], "category"),
+    "unused category": (
+        series(pd.Categorical(["b", "a"], categories=["c", "b", "a"])),
+        "category",
+        [1, 2],
+        pd.CategoricalDtype(["c", "b", "a"]),
+    ),
+    "ordered category": (
+        series(pd.Categorical(["b", "a"], categories=["b", "a"], ordered=True)),
+        "category",
+        [0, 1],
+        pd.CategoricalDtype(["b", "a"], ordered=True),
+    ),
+    "category of integers": (series([7, NONE, 5], "category"), "category", [1, NONE, 0], pd.CategoricalDtype([5, 7])),
+    "category of bools": (series([True, False], "category"), "category", [1, 0], "category"),
+    "numbers that are few among text": (series(["a", "b", "1"]), "category", [1, 2, 0], "str"),
+    "text and numbers": (series(["a", "b", 1], object), "category", [1, 2, 0], "object"),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_of_every_dtype(name):
+    """Each is encoded as what it means, decodes to itself, and is encoded alike in another frame."""
+    values, kind, array, dtype = COLUMNS[name]
+    table = data.from_dataframe(pd.DataFrame({"a": values}))
+    assert table.columns[0].kind == kind
+    expected = np.array([np.nan if value is None else value for value in array], np.float32)
+    np.testing.assert_array_equal(table.array[:, 0], expected)
+    decoded = table.decode(table.array, values.index)["a"]
+    assert decoded.dtype == dtype
+    assert decoded.astype(object).where(decoded.notna(), None).tolist() == [
+        None if pd.isna(value) else value for value in values.tolist()
+    ]
+    np.testing.assert_array_equal(table.encode(pd.DataFrame({"b": 0, "a": decoded})), table.array)
+    config = keras.saving.serialize_keras_object(layers.Heterogeneous(table.columns))
+    assert keras.saving.deserialize_keras_object(config).columns == table.columns
+
+
+REFUSED = {
+    "datetime64": series(pd.date_range("2020", periods=2)),
+    "datetime64 with zone": series(pd.date_range("2020", periods=2, tz="UTC")),
+    "timedelta64": series(pd.to_timedelta([1, 2], unit="s")),
+    "period": series(pd.period_range("2020", periods=2, freq="D")),
+    "interval": series(pd.interval_range(0, 2)),
+    "complex": series([1j, 2]),
+    "date32": series([datetime.date(2020, 1, 1)] * 2, ARROW(pa.date32())),
+    "timestamp": series(pd.date_range("2020", periods=2), ARROW(pa.timestamp("s"))),
+    "decimal128": series([decimal.Decimal(1)] * 2, ARROW(pa.decimal128(5, 2))),
+    "list": series([[1], [2]], ARROW(pa.list_(pa.int64()))),
+    "binary": series([b"a", b"b"], ARROW(pa.binary())),
+    "bins": pd.cut(series([1.0, 2.0, 3.0]), 2),
+    "category of dates": series(pd.date_range("2020", periods=2)).astype("category"),
+    **{
+        f"objects: {type(value).__name__}": series([value, value], object)
+        for value in ([1], (1,), {"a": 1}, {1}, np.zeros(2), b"a", datetime.date(2020, 1, 1), decimal.Decimal(1), 1j)
+    },
+    "bools and numbers": series([True, 1, 0, False], object),
+    "bools and text": series([True, "a"], object),
+}
+
+
+@pytest.mark.parametrize("kind", [None, "real", "count", "category"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_columns_that_are_neither_numbers_nor_categories(name, kind):
+    with pytest.raises(TypeError, match=r"Expected numbers, bools, strings or categories of them in column 'when'"):
+        data.from_dataframe(pd.DataFrame({"when": REFUSED[name]}), {"when": kind} if kind else None)
+
+
+@pytest.mark.parametrize("dtype", ["str", "string", "string[pyarrow]", "object", ARROW(pa.string())])
+@pytest.mark.parametrize("text", [["12.5", "7", "1e3"], ["12.5", "7", "?"], [" 12", "-7", None]])
+def test_numbers_as_text_are_no_categories_unless_they_are_said_to_be(text, dtype):
+    frame = pd.DataFrame({"price": pd.Series(text, dtype=dtype)})
+    with pytest.raises(
+        ValueError, match=r"column 'price'. Received: numbers as text, .* pd.to_numeric\(frame\['price'\]"
+    ):
+        data.from_dataframe(frame)
+    table = data.from_dataframe(frame, {"price": "category"})
+    assert table.decode(table.array).price.dropna().tolist() == [value for value in text if value]
+    assert table.columns[0].kind == "category"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (series([2**24, 2**24 + 1]), "'id': 16777217 becomes 16777216"),
+        (series([1_700_000_000_123, 1_700_000_000_456]), "'id': 1700000000123 becomes"),
+        (series([2**53 + 1, 2**60], "Int64"), "'id': 9007199254740993 becomes 9007199254740992"),
+        (series([2**64 - 1, 0], "uint64"), "'id': 18446744073709551615 becomes"),
+        (series([-(2**24) - 1, 0], "int64[pyarrow]"), "'id': -16777217"),
+        (series([2**24 + 1, NONE, 3]), r"'id': 16777217.0 becomes"),
+        (series([2**24 + 1, NONE, 3], object), "'id': 16777217 becomes"),
+        (series([2459000.1234, 2459000.2345]), r"'id': 2459000.1234 becomes 2459000"),
+    ],
+)
+def test_digits_that_float32_has_no_room_for(values, message):
+    frame = pd.DataFrame({"id": values})
+    with pytest.warns(UserWarning, match=message) as record:
+        table = data.from_dataframe(frame)
+    assert len(record) == 1 and "columns={'id': 'category'}" in str(record[0].message)
+    with pytest.warns(UserWarning, match=message):
+        table.encode(frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exact = data.from_dataframe(frame.assign(other=1.5), {"id": "category"})
+        decoded = exact.decode(exact.array)["id"]
+    assert decoded.dropna().tolist() == values.dropna().tolist()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        series([2**24, 2**31, 2**40 + 2**20]),
+        series([0.1, 0.1, 0.1]),
+        series([0.1, 1e30, -1e-30]),
+        series([1.1, 2.2, NONE]),
+        series([123_456_789.25, 3.5, -7e8]),
+        series(["16777217", "a", "b"]),
+    ],
+)
+def test_nothing_is_said_of_digits_that_make_no_difference(values):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.from_dataframe(pd.DataFrame({"a": values}))
+
+
+def test_names_that_are_numbers_stay_so():
+    frame = pd.DataFrame(np.arange(12.0).reshape(4, 3))
+    table = data.from_dataframe(frame, {2: "count"})
+    assert [column.name for column in table.columns] == [0, 1, 2] and table.columns[2].kind == "count"
+    assert repr(table) == "<Table of 4 rows, columns: 0, 1, 2>"
+    pd.testing.assert_frame_equal(table.decode(table.array), frame, check_column_type=False)
+    np.testing.assert_array_equal(table.encode(frame.rename(columns=str)[["2", "0", "1"]]), table.array)
+
+
+def test_draws_beyond_the_dtype_stay_floats():
+    table = data.from_dataframe(pd.DataFrame({"a": pd.Series([1, 200, 3], dtype="uint8"), "b": [-1, 2, 3]}))
+    decoded = table.decode(np.array([[300.2, -5.4], [7, 1e30]]))
+    assert decoded.a.tolist() == [300, 7] and decoded.b.tolist() == [-5, 1e30]
 
 
 @pytest.fixture(scope="module")

@@ -38,19 +38,19 @@ class Column:
     """One column of a table.
 
     Attributes:
-      name: its name.
+      name: its name, a string or, as in frames without names, an integer.
       kind: `"real"`, `"positive"`, `"count"`, `"binary"` or `"category"`.
       loc: mean that a column is standardised by: of its values, if it is real, of the logarithms of a positive one, and
         of log(1 + x) of a count.
       scale: their standard deviation.
       categories: the values that the codes 0, 1, ... stand for, at least two; of a category only.
-      dtype: name of the pandas dtype that decoding gives.
+      dtype: name of the pandas dtype that decoding gives, or "ordered category".
 
     Raises:
       ValueError: if the kind is unknown, `scale` is not positive, or the categories do not fit the kind.
     """
 
-    name: str
+    name: str | int
     kind: str
     loc: float = 0.0
     scale: float = 1.0
@@ -99,7 +99,7 @@ def as_columns(columns):
             for name, fields in columns.items()
         ]
     made = tuple(column if isinstance(column, Column) else Column(**column) for column in columns)
-    if not made or len({column.name for column in made}) != len(made):
+    if not made or len({str(column.name) for column in made}) != len(made):
         raise ValueError(
             f"Expected at least one column, and no two of a name. Received: {[column.name for column in made]}"
         )
