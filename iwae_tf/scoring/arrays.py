@@ -24,7 +24,16 @@ class Npy(Source):
         if not shape or self._of.kind not in "buif":
             raise ValueError(f"Expected an array of rows of numbers. Received: shape {shape}, dtype {self._of}")
         self.check_size(math.prod(shape[1:]), shape[0])
+        self._check_shape(shape)
         self.total = self._num_rows = shape[0]
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raises an error unless rows are flat or have the model's shape, axes of length 1 aside."""
+        same = [n for n in shape[1:] if n != 1] == [n for n in self.event_shape if n != 1]
+        # Others of the same size, such as [3, 8, 8] for [8, 8, 3], would be scored as if transposed.
+        if len(shape) != 2 and not same:
+            expected = f"[n, {', '.join(map(str, self.event_shape))}] or of flat rows, [n, {self.size}]"
+            raise ValueError(f"Expected an array of shape {expected}. Received: shape {list(shape)}")
 
     def _open(self):
         return self.path.open("rb")

@@ -18,7 +18,52 @@ def test_blocks_in_either_order(kind, order, tmp_path, monkeypatch):
     np.save(path, x) if kind == ".npy" else np.savez_compressed(path, labels=np.zeros(11), x=x)
     for start in (0, 3, 4, 11):
         np.testing.assert_array_equal(rows(path, start), x.reshape(11, 6)[start:])
-    assert open_source(path, (6,), "uint8").total == 11
+    assert open_source(path, (2, 3, 1), "uint8").total == 11
+
+
+@pytest.mark.parametrize("kind", [".npy", ".npz"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    ("event_shape", "shape"),
+    [
+        ((8, 8, 3), (8, 8, 3)),
+        ((8, 8, 3), (192,)),
+        ((8, 8, 1), (8, 8)),
+        ((8, 8), (8, 8, 1)),
+        ((8, 8, 1), (1, 8, 8)),
+        ((6,), (6,)),
+        ((1,), ()),
+        ((1,), (1, 1)),
+        ((2, 1, 3, 2), (2, 3, 2)),
+    ],
+)
+def test_rows_of_the_shape_of_the_model(event_shape, shape, order, kind, tmp_path):
+    x = np.asarray(np.arange(4 * np.prod(event_shape)).reshape(4, *shape) % 251, order=order)
+    np.save(tmp_path / "x.npy", x), np.savez(tmp_path / "x.npz", x=x)
+    found = [row.x for row in open_source(tmp_path / f"x{kind}", event_shape, "uint8").rows(0)]
+    np.testing.assert_array_equal(found, x.reshape(4, -1))
+
+
+@pytest.mark.parametrize("kind", [".npy", ".npz"])
+@pytest.mark.parametrize(
+    ("event_shape", "shape"),
+    [
+        ((8, 8, 3), (3, 8, 8)),
+        ((4, 16, 1), (16, 4, 1)),
+        ((4, 16, 1), (8, 8, 1)),
+        ((4, 16), (16, 4)),
+        ((2, 3, 4), (6, 4)),
+        ((6,), (2, 3)),
+        ((2, 3), (1, 1, 3, 2)),
+    ],
+)
+def test_rows_of_as_many_values_in_another_shape(event_shape, shape, kind, tmp_path):
+    x = np.zeros((4, *shape))
+    np.save(tmp_path / "x.npy", x), np.savez(tmp_path / "x.npz", x=x)
+    expected = rf"\[n, {', '.join(map(str, event_shape))}\] or of flat rows, \[n, {np.prod(event_shape)}\]"
+    received = rf"Received: shape \[4, {', '.join(map(str, shape))}\]"
+    with pytest.raises(ValueError, match=f"Expected an array of shape {expected}. {received}"):
+        open_source(tmp_path / f"x{kind}", event_shape, "uint8")
 
 
 def test_the_array_of_a_npz(tmp_path):
