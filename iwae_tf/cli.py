@@ -289,18 +289,24 @@ def score(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="INPUT", help=".npy, .npz, .csv, .parquet, .tfrecord, or a folder of images.", show_default=False
+            metavar="INPUT",
+            help=".npy, .npz, .csv, .parquet, .tfrecord, or a folder of such files or of images.",
+            show_default=False,
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help=".csv or .parquet to write.", show_default=False)],
     batch_size: Annotated[int, typer.Option(help="Rows scored at once.")] = 100,
+    header: Annotated[
+        bool | None,
+        typer.Option(help="Whether the first line of a .csv is a header. Default: decided by what it holds."),
+    ] = None,
     overwrite: Overwrite = False,
 ):
     """Score the rows of a file by a SavedModel; after an interrupt the same command goes on where it was."""
     from iwae_tf import scoring
 
     try:
-        summary = scoring.score(saved_model, source, output, batch_size, overwrite, verbose=1)
+        summary = scoring.score(saved_model, source, output, batch_size, overwrite, verbose=1, header=header)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("with the scores so far kept; the same command goes on from there") from None
     if summary.resumed_at:

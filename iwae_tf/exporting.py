@@ -6,8 +6,10 @@ import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.files import written_whole
+from iwae_tf.layers.columns import Column
 from iwae_tf.likelihood import MOST_SAMPLES
 from iwae_tf.objectives.base import check_count
+from iwae_tf.scoring import notes
 
 
 def export(model, path, num_samples=5000, seed=0, overwrite=False):
@@ -111,4 +113,6 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     signatures["serving_default"] = signatures["log_likelihood"]
     with written_whole(path, overwrite) as part:
         tf.saved_model.save(module, str(part), signatures=signatures)
+        columns = getattr(model.decoder[-1], "columns", ())
+        notes.write_columns(part, ((column.name, column.kind) for column in columns if isinstance(column, Column)))
     return Path(path)

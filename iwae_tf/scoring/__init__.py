@@ -14,7 +14,7 @@ __all__ = ["Summary", "score"]
 MOST_FAULTS = 1000
 
 
-def score(saved_model, source, destination, batch_size=100, overwrite=False, verbose=0):
+def score(saved_model, source, destination, batch_size=100, overwrite=False, verbose=0, header=None):
     """Scores every row of a source by the `log_likelihood` endpoint of a SavedModel.
 
     The source is read as the scores go on, in memory that does not grow with it. Rows that cannot be read, or that the
@@ -24,13 +24,15 @@ def score(saved_model, source, destination, batch_size=100, overwrite=False, ver
     Args:
       saved_model: folder that `iwae_tf.export` wrote.
       source: .npy; .npz (the array named `x`, or the only one); .csv or .parquet with a row per observation, its
-        values in row-major order in numeric columns; .tfrecord of `tf.train.Example` with a feature `x`; or a folder of
-        PNG and JPEG images.
+        values in row-major order in numeric columns, or in columns of the names that a model of a table has;
+        .tfrecord of `tf.train.Example` with a feature `x`; a folder of such files of one kind, read in the order of
+        their names; or a folder of PNG and JPEG images.
       destination: .csv or .parquet to write, in the order of `source`: `row`, the number in the source from 0 on (of
         images `file`), `log_likelihood` and `standard_error` in nats, `effective_sample_size`.
       batch_size: observations scored at once; the scores do not depend on it.
       overwrite: whether an existing file is replaced, and an unfinished one of another model or source.
       verbose: 1 shows a progress bar.
+      header: whether a .csv file begins with a header. `None` goes by what it holds.
 
     Returns:
       A `Summary`.
@@ -44,11 +46,13 @@ def score(saved_model, source, destination, batch_size=100, overwrite=False, ver
     destination = Path(destination)
     if batch_size != int(batch_size) or batch_size < 1:
         raise ValueError(f"Expected batch_size to be an integer of at least 1. Received: {batch_size}")
+    if header not in (None, True, False):
+        raise ValueError(f"Expected header to be True, False or None. Received: {header!r}")
     part.check_destination(destination, overwrite)
     sources.check_kind(source)
     scorer = endpoint.Scorer(saved_model)
-    rows = sources.open_source(source, scorer.event_shape, scorer.dtype)
-    about = {"model": scorer.digest, "source": rows.fingerprint(), "rows": rows.total}
+    rows = sources.open_source(source, scorer.event_shape, scorer.dtype, scorer.columns, header)
+    about = {"model": scorer.digest, "source": rows.fingerprint(), "rows": rows.total, "header": header}
     with (
         part.Part(destination, about, overwrite) as done,
         tqdm.tqdm(total=rows.total, initial=done.count, unit="row", disable=not verbose) as bar,

@@ -17,8 +17,8 @@ from iwae_tf.scoring.rows import BLOCK, Row, Source
 class Npy(Source):
     """An array in a .npy file, `[n, ...]`, in C or Fortran order."""
 
-    def __init__(self, *args):
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         with self._open() as file:
             shape, self._fortran, self._of = self._header(file)
         if not shape or self._of.kind not in "buif":

@@ -88,7 +88,8 @@ class Score(beam.PTransform):
     def __init__(self, saved_model, batch_size=100):
         super().__init__()
         scorer = Scorer(saved_model)
-        self._handler, self._about = Handler(saved_model, batch_size), (scorer.event_shape, scorer.dtype)
+        self._handler = Handler(saved_model, batch_size)
+        self._about = scorer.event_shape, scorer.dtype, scorer.columns
         self.score_dtype = scorer.score_dtype
 
     def expand(self, files):
@@ -103,21 +104,21 @@ class Score(beam.PTransform):
         return {"scores": results.scores, "rejected": (pieces.rejected, results.rejected) | beam.Flatten()}
 
 
-def _pieces(path, event_shape, dtype):
+def _pieces(path, *about):
     """Yields the parts of a file that can be read by themselves; what is no such file is rejected as a whole."""
     try:
-        source = _open(path, event_shape, dtype)
+        source = _open(path, *about)
         yield from ((path, start, count) for start, count in source.pieces())
     except (OSError, ValueError) as error:
         yield _rejected(path, None, str(error))
 
 
-def _rows(piece, event_shape, dtype):
+def _rows(piece, *about):
     """Yields the rows of a part of a file; those that cannot be read with the reason."""
     path, start, count = piece
     number = start
     try:
-        for row in itertools.islice(_open(path, event_shape, dtype).rows(start), count):
+        for row in itertools.islice(_open(path, *about).rows(start), count):
             yield Key(path, number), row
             number += 1
     except (OSError, ValueError) as error:
@@ -125,11 +126,11 @@ def _rows(piece, event_shape, dtype):
             yield Key(path, left), Row(None, str(error))
 
 
-def _open(path, event_shape, dtype):
+def _open(path, event_shape, dtype, columns):
     file = File(path)
-    if file.suffix not in KINDS:
+    if file.suffix.lower() not in KINDS:
         raise ValueError(f"Expected a file that ends in {', '.join(KINDS)}. Received: {path}")
-    return KINDS[file.suffix](file, event_shape, dtype)
+    return KINDS[file.suffix.lower()](file, event_shape, dtype, columns)
 
 
 def _sorted_out(result):

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from iwae_tf.scoring import notes
+
 #: What the endpoint returns of each row.
 SCORES = ("log_likelihood", "standard_error", "effective_sample_size")
 
@@ -19,6 +21,7 @@ class Scorer:
       dtype: NumPy's, of the observations.
       score_dtype: NumPy's, of the scores.
       digest: string that stands for the model, the same for copies of it.
+      columns: tuple of the names of the columns of a table, in their order; empty for other models.
 
     Raises:
       FileNotFoundError: if there is no SavedModel.
@@ -44,6 +47,7 @@ class Scorer:
         self.dtype = np.dtype(spec.dtype.as_numpy_dtype)
         self.score_dtype = np.dtype(self._endpoint.structured_outputs["log_likelihood"].dtype.as_numpy_dtype)
         self.digest = _digest(Path(saved_model))
+        self.columns = notes.read_columns(saved_model)
 
     def score(self, rows):
         """Scores rows.

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -91,21 +92,21 @@ class TFRecord(Source):
         return np.frombuffer(values[0], self.dtype.newbyteorder("<"))
 
 
+def is_image(path: Path) -> bool:
+    """Returns whether the name of a file says that it is an image; hidden files do not count."""
+    return path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.name[0] != "." and path.is_file()
+
+
 class Images(Source):
     """PNG and JPEG files of a folder and of the folders in it, in the order of their names. Others do not count."""
 
     where = ("file",)
 
-    def __init__(self, *args):
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         if len(self.event_shape) not in (2, 3):
             raise ValueError(f"Expected a model of images. Received: one of observations of shape {self.event_shape}")
-        found = (
-            path
-            for path in self.path.rglob("*")
-            if path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.name[0] != "." and path.is_file()
-        )
-        self._names = sorted(path.relative_to(self.path).as_posix() for path in found)
+        self._names = sorted(path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if is_image(path))
         if not self._names:
             raise ValueError(f"Expected PNG or JPEG files. Received: none in {self.path}")
         self.total = len(self._names)

@@ -40,7 +40,7 @@ class Summary:
 
 def check_destination(path, overwrite):
     """Raises an error unless a file of scores can be written: `ValueError` for its kind, `FileExistsError` if it is."""
-    if path.suffix not in _WRITERS:
+    if path.suffix.lower() not in _WRITERS:
         raise ValueError(f"Expected a file that ends in {', '.join(_WRITERS)}. Received: {path}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"Expected {path} to be free. Received: it exists; pass overwrite (--overwrite)")
@@ -172,7 +172,7 @@ class Part:
         whole = path.with_name(f"{path.name}.whole")
         batches = (source.named(batch.filter(chosen(batch["reason"]))).select(columns) for batch in self._read(dtype))
         first = next(batches)
-        with _WRITERS[path.suffix](whole, first.schema) as writer:
+        with _WRITERS[path.suffix.lower()](whole, first.schema) as writer:
             for batch in itertools.chain([first], batches):
                 writer.write_batch(batch)
         whole.replace(path)

@@ -33,6 +33,8 @@ class Source:
       path: the file.
       event_shape: the shape of an observation of the model.
       dtype: NumPy's, of the model.
+      columns: names of the columns of a table in the order of the model, or none.
+      header: whether a .csv file begins with a header; `None` goes by what it holds.
 
     Attributes:
       total: how many rows there are, or `None` if only reading them shows it.
@@ -45,8 +47,9 @@ class Source:
     total: int | None = None
     where: ClassVar[tuple[str, ...]] = ("row",)
 
-    def __init__(self, path, event_shape, dtype):
+    def __init__(self, path, event_shape, dtype, columns=(), header=None):
         self.path, self.event_shape, self.dtype = path, event_shape, np.dtype(dtype)
+        self.columns, self.header = columns, header
         self.size = math.prod(event_shape)
 
     def rows(self, start):

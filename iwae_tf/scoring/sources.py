@@ -1,24 +1,47 @@
 """The kinds of sources."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy.typing as npt
+
 from iwae_tf.scoring.arrays import Npy, Npz
-from iwae_tf.scoring.images import Images, TFRecord
+from iwae_tf.scoring.folders import open_folder
+from iwae_tf.scoring.images import TFRecord
+from iwae_tf.scoring.rows import Source
 from iwae_tf.scoring.tables import Csv, Parquet
 
-KINDS = {".csv": Csv, ".npy": Npy, ".npz": Npz, ".parquet": Parquet, ".tfrecord": TFRecord}
+KINDS: dict[str, type[Source]] = {".csv": Csv, ".npy": Npy, ".npz": Npz, ".parquet": Parquet, ".tfrecord": TFRecord}
 
 
-def check_kind(path):
+def check_kind(path: str | Path) -> None:
     """Raises an error unless the path is a source of a known kind: `ValueError`, or `FileNotFoundError`."""
     path = Path(path)
-    if path.suffix not in KINDS and not path.is_dir():
-        raise ValueError(f"Expected a folder of images, or a file that ends in {', '.join(KINDS)}. Received: {path}")
+    if path.suffix.lower() not in KINDS and not path.is_dir():
+        raise ValueError(
+            f"Expected a file that ends in {', '.join(KINDS)}, or a folder of such files or of images. Received: {path}"
+        )
     if not path.exists():
         raise FileNotFoundError(f"Expected a file to score. Received: {path}, which does not exist")
 
 
-def open_source(path, event_shape, dtype):
-    """Makes the `Source` of a file or folder, for a model of such observations."""
+def open_source(
+    path: str | Path,
+    event_shape: Sequence[int],
+    dtype: npt.DTypeLike,
+    columns: Sequence[str] = (),
+    header: bool | None = None,
+) -> Source:
+    """Makes the `Source` of a file or folder; for the arguments see `Source`.
+
+    Raises:
+      ValueError: if what is there does not match the model, or `header` is given of something else than .csv.
+    """
     path = Path(path)
-    return (Images if path.is_dir() else KINDS[path.suffix])(path, event_shape, dtype)
+    if path.is_dir():
+        source = open_folder(path, KINDS, event_shape, dtype, columns=columns, header=header)
+    else:
+        source = KINDS[path.suffix.lower()](path, event_shape, dtype, columns=columns, header=header)
+    if header is not None and any(file.suffix.lower() != ".csv" for file in source.files()):
+        raise ValueError(f"Expected header only for a .csv file. Received: header={header!r} for {path}")
+    return source

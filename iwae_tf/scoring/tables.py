@@ -11,26 +11,44 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from iwae_tf.scoring import headers
 from iwae_tf.scoring.rows import BLOCK, Row, Source
 
-_WORDS = {"true": 1.0, "false": 0.0, **dict.fromkeys(("", "na", "n/a", "<na>", "null", "none"), math.nan)}
+#: Lines of a CSV file that tell what its columns hold.
+FIRST_LINES = 100
 
 
 class Csv(Source):
-    """Lines of numbers with commas between them; the first is a header unless it holds numbers alone.
+    """Lines of numbers with commas between them, and a header or none; see `headers.is_header`.
 
-    Of numbers it is a header if they count 0, 1, 2, ..., as pandas heads the columns of an array. Empty values, NA and
-    the like are missing. Empty lines do not count.
+    Empty values, NA and the like are missing. Empty lines do not count.
     """
 
     where = ("row", "line")
 
-    def __init__(self, *args):
-        super().__init__(*args)
-        _, first = next(self._lines(), (0, ""))
-        self._has_header = _is_header(_values(first))
-        if self._has_header:
-            self.check_size(len(_values(first)))
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        lines = [_values_or_none(line) for _, line in itertools.islice(self._lines(), FIRST_LINES + 1)]
+        first, rows = (lines[0], lines[1:]) if lines else ([], [])
+        self._has_header = headers.is_header(first, rows, self.columns) if self.header is None else self.header
+        names = [name.strip() for name in first] if self._has_header else []
+        self._places = headers.find_columns(names, self.columns) if names else None
+        self._width = self.size if self._places is None else len(names)
+        if names and self._places is None:
+            self.check_size(len(names))
+        self._check_text(names, rows if self._has_header else lines)
+
+    def _check_text(self, names, lines):
+        """Raises an error if a column holds but text in the first lines, as categories that have no codes yet."""
+        whole = [values for values in lines if len(values) == self._width]
+        for i in self._places or range(self._width):
+            present = [values[i] for values in whole if not math.isnan(headers.as_number(values[i]) or 0.0)]
+            if present and all(headers.as_number(value) is None for value in present):
+                column = repr(names[i]) if names else i + 1
+                raise ValueError(
+                    f"Expected numbers in column {column}. Received: text, such as {reprlib.repr(present[0])}. "
+                    "A model of a table scores what table.encode(frame) gives"
+                )
 
     def rows(self, start):
         for number, line in itertools.islice(self._lines(), start + self._has_header, None):
@@ -48,11 +66,21 @@ class Csv(Source):
 
     def _numbers(self, line):
         values = _values(line)
-        self.check_size(len(values))
+        if self._places is None:
+            self.check_size(len(values))
+        else:
+            if len(values) != self._width:
+                raise ValueError(f"Expected {self._width} values, as in the header. Received: {len(values)}")
+            values = [values[i] for i in self._places]
         if "_" not in line:  # which Python allows within numbers
             with contextlib.suppress(ValueError):
                 return np.array([*map(float, values)])
-        return np.array([_number(value, i) for i, value in enumerate(values, start=1)])
+        numbers = [headers.as_number(value) for value in values]
+        if None in numbers:
+            i = numbers.index(None)
+            column = i + 1 if self._places is None else repr(self.columns[i])
+            raise ValueError(f"Expected a number in column {column}. Received: {reprlib.repr(values[i])}")
+        return np.array(numbers)
 
 
 def _values(line):
@@ -60,38 +88,32 @@ def _values(line):
     return next(csv.reader([line]), [])
 
 
-def _is_header(values):
+def _values_or_none(line):
     try:
-        numbers = [_number(value, 0) for value in values]
-    except ValueError:
-        return True
-    return len(numbers) > 2 and numbers == list(range(len(numbers)))
-
-
-def _number(value, column):
-    key = value.strip().lower()
-    if key in _WORDS:
-        return _WORDS[key]
-    with contextlib.suppress(ValueError):
-        if "_" not in key:
-            return float(key)
-    raise ValueError(f"Expected a number in column {column}. Received: {reprlib.repr(value)}")
+        return _values(line)
+    except csv.Error:  # of a value beyond any length
+        return []
 
 
 class Parquet(Source):
     """Numeric columns of a .parquet file."""
 
-    def __init__(self, *args):
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         with self._open() as file:
             schema, self.total = file.schema_arrow, file.metadata.num_rows
             index = (schema.pandas_metadata or {}).get("index_columns", ())
         fields = [field for field in schema if field.name not in index]
+        places = headers.find_columns([field.name for field in fields], self.columns)
+        fields = fields if places is None else [fields[i] for i in places]
         others = [field.name for field in fields if not _is_numeric(field.type)]
         if others:
-            raise ValueError(f"Expected numeric columns only. Received: {', '.join(others[:5])} of other types")
-        self._columns = [field.name for field in fields]
-        self.check_size(len(fields), self.total)
+            raise ValueError(
+                f"Expected numeric columns only. Received: {', '.join(others[:5])} of other types. A model of a table "
+                "scores what table.encode(frame) gives"
+            )
+        self._names = [field.name for field in fields]
+        self.check_size(len(fields))
 
     @contextlib.contextmanager
     def _open(self):
@@ -114,8 +136,10 @@ class Parquet(Source):
             first = sum(end <= start for end in ends)
             skip = start - (ends[first - 1] if first else 0)
             at_once = max(BLOCK // (8 * self.size), 1)
-            for batch in file.iter_batches(at_once, range(first, len(sizes)), self._columns):
-                columns = [column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) for column in batch]
+            for batch in file.iter_batches(at_once, range(first, len(sizes)), self._names):
+                # They come in the order of the file, in which two may have one name if the model has none.
+                named = batch.select(self._names) if self.columns else batch
+                columns = [column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) for column in named]
                 for x in np.stack(columns, axis=1)[skip:]:
                     yield Row(x)
                 skip = max(skip - len(batch), 0)

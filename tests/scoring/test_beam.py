@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iwae_tf import scoring
+import iwae_tf
+from iwae_tf import data, scoring
 from tests.conftest import check_refused, invoke
 
 from .conftest import example, write, write_records
@@ -128,3 +129,20 @@ def test_bad_arguments(saved_model, x, tmp_path):
     result = invoke("score-beam", saved_model, source, "-o", folder, "--overwrite", "--batch-size", 4)
     assert result.exit_code == 0 and "20 rows scored, 0 rejected" in result.output, result.output
     assert len(results(folder)) == 20
+
+
+def test_columns_are_found_by_name(tmp_path):
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 8), "b": np.arange(8) % 2, "c": np.arange(8)})
+    table = data.from_dataframe(frame)
+    model = iwae_tf.tabular(table, (2,), [(4,)], seed=0)
+    model.encode(table.array)
+    saved_model = iwae_tf.export(model, tmp_path / "model", 10)
+    np.save(tmp_path / "x.npy", table.array)
+    scoring.score(saved_model, tmp_path / "x.npy", tmp_path / "expected.parquet")
+    frame[["c", "a", "b"]].to_parquet(tmp_path / "x-1.parquet")
+    frame.rename(columns={"a": "A"}).to_parquet(tmp_path / "x-2.PARQUET")
+    assert beam.score(saved_model, tmp_path / "x-*", tmp_path / "out") == (8, 1)
+    expected = pd.read_parquet(tmp_path / "expected.parquet")
+    pd.testing.assert_frame_equal(results(tmp_path / "out")[expected.columns], expected, check_exact=True)
+    (reason,) = results(tmp_path / "out", "rejected").reason
+    assert reason == "Expected the model's columns, 'a', 'b', 'c'. Received: missing: 'a'; unknown: 'A'"

@@ -76,7 +76,7 @@ def test_rows_that_the_model_refuses_itself_are_found(x, tmp_path):
     )
     rejected = pd.read_csv(summary.rejected_path)
     assert list(rejected.row) == [5, 6, 18]
-    assert rejected.reason[0] == "Expected floats in [0, 1]. Received others, such as 1.5"
+    assert rejected.reason[0].startswith("Expected floats in [0, 1]. Received") and "1.5" in rejected.reason[0]
 
 
 BAD = {

@@ -1,5 +1,7 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from iwae_tf.scoring.sources import open_source
@@ -93,3 +95,128 @@ def test_text_in_parquet(tmp_path):
     (tmp_path / "x.parquet").write_text("no table")
     with pytest.raises(ValueError, match=r"x\.parquet|magic"):
         open_source(tmp_path / "x.parquet", (2,), "float32")
+
+
+COUNT = np.arange(8)
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "is_header"),
+    [
+        (COUNT, [COUNT * 2], True),
+        (COUNT + 1, [COUNT * 3 % 8], True),
+        (COUNT + 1, [], True),
+        (COUNT + 1, [COUNT * 2], True),
+        (COUNT - 4, [COUNT], True),
+        (COUNT + 400.0, [COUNT], True),
+        (COUNT * 0.5 + 400, [COUNT * 3 % 8, COUNT[::-1]], True),
+        (COUNT**2, [np.full(8, np.nan)], True),
+        (COUNT * 0.5 + 400, [COUNT * 0.5], False),
+        (COUNT * 0.5 + 400, [COUNT * 3 % 8, COUNT * 0.5], False),
+        (COUNT * 0.5 + 400, [], False),
+        (COUNT + 0.5, [COUNT * 3 % 8, COUNT**2], False),
+        (COUNT[::-1], [COUNT * 3 % 8], False),
+        (COUNT // 2, [COUNT * 3 % 8], False),
+        (np.where(COUNT == 3, np.nan, COUNT), [COUNT * 3 % 8], False),
+        (np.full(8, np.inf), [COUNT], False),
+        ([1, 2, 3], [[3, 1, 2]], False),
+        ([0.5, 1.5, 3], [[3, 1, 2]], False),
+        ([0, 1], [[5, 4]], False),
+        ([0, 1, 2], [[5, 4, 7]], True),
+    ],
+)
+@pytest.mark.parametrize("given", [None, True, False])
+def test_headers_of_numbers(first, others, is_header, given, tmp_path):
+    lines = [first, *others]
+    pd.DataFrame(lines).to_csv(tmp_path / "x.csv", index=False, header=False)
+    source = open_source(tmp_path / "x.csv", (len(first),), "float32", header=given)
+    expected = lines[1:] if (is_header if given is None else given) else lines
+    found = np.reshape([row.x for row in source.rows(0)], (-1, len(first)))
+    np.testing.assert_array_equal(found, np.reshape(expected, (-1, len(first))))
+
+
+NAMES = ("age", "town", "b, c", "2")
+TABLE = pd.DataFrame(np.arange(20.0).reshape(5, 4), columns=NAMES)
+
+
+def write_table(frame, path, **options):
+    """Writes a frame as its suffix says; `index=True` writes the index too."""
+    frame.to_csv(path, **options) if path.suffix == ".csv" else frame.to_parquet(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]])
+def test_columns_are_found_by_name(order, index, kind, tmp_path):
+    path = write_table(TABLE.iloc[:, order].set_axis(list("vwxyz"), axis=0), tmp_path / f"x{kind}", index=index)
+    for start in (0, 3):
+        rows = open_source(path, (4,), "float32", NAMES).rows(start)
+        np.testing.assert_array_equal([row.x for row in rows], TABLE.to_numpy()[start:])
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_columns_without_names_are_told_by_their_order(kind, tmp_path):
+    numbered = TABLE.set_axis(["0", "1", "2", "3"], axis=1)
+    swapped = TABLE.iloc[:, [1, 0, 2, 3]]
+    for frame, names in ((numbered, ("age", "town", "b, c", "d")), (swapped, ())):
+        source = open_source(write_table(frame, tmp_path / f"x{kind}", index=False), (4,), "float32", names)
+        np.testing.assert_array_equal([row.x for row in source.rows(0)], frame)
+    swapped.to_csv(tmp_path / "x.csv", index=False, header=False)
+    source = open_source(tmp_path / "x.csv", (4,), "float32", NAMES)
+    np.testing.assert_array_equal([row.x for row in source.rows(0)], swapped)
+
+
+def test_names_that_are_numbers_are_found_in_any_order(tmp_path):
+    (tmp_path / "x.csv").write_text("2,0,1\n5,6,7\n")
+    (row,) = open_source(tmp_path / "x.csv", (3,), "float32", ("0", "1", "2")).rows(0)
+    assert list(row.x) == [6, 7, 5]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("change", "received"),
+    [
+        (lambda t: t.drop(columns=["age", "2"]), "missing: 'age', '2'$"),
+        (lambda t: t.assign(more=1, other=2), "unknown: 'more', 'other'$"),
+        (lambda t: t.rename(columns={"age": "Age"}), "missing: 'age'; unknown: 'Age'$"),
+        (lambda t: t.rename(columns={"b, c": "town"}), "missing: 'b, c'; there twice: 'town'$"),
+        (lambda t: t.set_axis(list("wxyz"), axis=1), "missing: 'age', 'town', 'b, c', '2'; unknown: 'w', 'x'"),
+    ],
+)
+def test_columns_that_are_not_the_models(change, received, kind, tmp_path):
+    frame = change(TABLE)
+    if kind == ".csv":
+        frame.to_csv(tmp_path / "x.csv", index=False)
+    else:  # which pandas does not write with two columns of one name
+        pq.write_table(pa.table([frame.iloc[:, i] for i in range(frame.shape[1])], list(frame)), tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match=f"columns, 'age', 'town', 'b, c', '2'. Received: {received}"):
+        open_source(tmp_path / f"x{kind}", (4,), "float32", NAMES)
+
+
+@pytest.mark.parametrize("names", [NAMES, ()])
+@pytest.mark.parametrize("town", [["Leeds"] * 5, ["", "NA", "York", "Leeds", "nan"], [None, None, None, None, "x"]])
+def test_columns_of_text_are_an_error_at_once(town, names, tmp_path):
+    TABLE.assign(town=town).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(ValueError, match=r"numbers in column 'town'. Received: text, such as '\w+'. .* table.encode"):
+        open_source(tmp_path / "x.csv", (4,), "float32", names)
+    TABLE.assign(town=town).to_csv(tmp_path / "x.csv", index=False, header=False)
+    with pytest.raises(ValueError, match=r"numbers in column 2. Received: text"):
+        open_source(tmp_path / "x.csv", (4,), "float32", names, header=False)
+
+
+@pytest.mark.parametrize("town", [[1, "x", "y", "z", "a"], [None] * 5, ["x", "nan", "2", "", "y"]])
+def test_columns_that_hold_a_number_are_none_of_text(town, tmp_path):
+    TABLE.assign(town=town)[["town", "2", "age", "b, c"]].to_csv(tmp_path / "x.csv", index=False)
+    rows = list(open_source(tmp_path / "x.csv", (4,), "float32", NAMES).rows(0))
+    faulty = [isinstance(value, str) and value.isalpha() and value != "nan" for value in town]
+    assert [row.reason is not None for row in rows] == faulty
+    expected = [f"Expected a number in column 'town'. Received: {value!r}" for value in town]
+    assert all(row.reason in (None, reason) for row, reason in zip(rows, expected, strict=True))
+
+
+def test_lines_that_are_longer_or_shorter_than_a_header_of_names(tmp_path):
+    (tmp_path / "x.csv").write_text(",b,a\nx,1,2\n3,4\ny,5,6,7\nz,8,9\n")
+    rows = list(open_source(tmp_path / "x.csv", (2,), "float32", ("a", "b")).rows(0))
+    assert [None if row.reason else list(row.x) for row in rows] == [[2, 1], None, None, [9, 8]]
+    assert rows[1].reason == "Expected 3 values, as in the header. Received: 2"
