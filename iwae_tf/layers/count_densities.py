@@ -1,8 +1,9 @@
 """Log probabilities of counts that keep their digits at any mean, in the saddle-point form of Loader (2000).
 
 The textbook form of a Poisson log probability, x log r - r - lgamma(x + 1), is a difference of numbers as large as
-x log x: at a rate of 1e8 float32 leaves an error of 100 nats. Here the log probability at mean x, a small number, is
-computed by Stirling's series, and what is lost by another mean, half the deviance, by functions of log(x / mean).
+x log x: at a rate of 1e8 it is off by 100 nats in float32. The saddle-point form has two parts, neither of which
+cancels: log p(x) at mean x, by Stirling's series, and half the deviance, which log p(x) falls by at another mean, as a
+function of log(x / mean).
 
 References:
   Loader 2000, Fast and Accurate Computation of Binomial Probabilities.
@@ -22,7 +23,7 @@ _FARTHEST = 80.0  # The exponential of more overflows in float32.
 def poisson_log_prob(x: tf.Tensor, log_rate: tf.Tensor) -> tf.Tensor:
     """Computes the log probability of Poisson counts, nats.
 
-    In float32 the error is some 1e-7 of the value, and 1e-5 nats near the mode, at any rate.
+    In float32 the error is about 1e-6 of the value, and 1e-5 nats near the mode, at any rate.
 
     Args:
       x: counts, in the dtype of `log_rate` and of a shape that broadcasts with its.
@@ -36,8 +37,8 @@ def poisson_log_prob(x: tf.Tensor, log_rate: tf.Tensor) -> tf.Tensor:
 def negative_binomial_log_prob(x: tf.Tensor, log_mean: tf.Tensor, log_dispersion: tf.Tensor) -> tf.Tensor:
     """Computes the log probability of negative binomial counts of variance mean + dispersion mean^2, nats.
 
-    Accurate as `poisson_log_prob`. The gamma functions depend on `x` and the dispersion alone: where these have no
-    axis of samples, they are computed once for all samples.
+    The error is that of `poisson_log_prob`, up to 3e-5 nats near the mode. The gamma functions depend on `x` and the
+    dispersion alone: if neither has an axis of samples, they are computed once for all samples.
 
     Args:
       x: counts, in the dtype of the parameters and of a shape that broadcasts with theirs.
@@ -56,7 +57,7 @@ def _positive(x):
 
 
 def _log_mode(x, minus_log_prob):
-    """Returns the log probability at mean x: 0 of a count of 0, and -inf of what is no count."""
+    """Returns the log probability at mean x, which is 0 for x = 0; for x < 0, which is no count, -inf."""
     return tf.where(x > 0, -minus_log_prob, tf.where(x < 0, tf.constant(-np.inf, x.dtype), tf.zeros_like(x)))
 
 
@@ -71,13 +72,13 @@ def _log_ratio(x, log_mean):
     """Computes log(x / mean) to full relative precision, also where it is small; -log mean for x = 0."""
     positive = _positive(x)
     high = tf.math.log(positive)
-    # The digits of log x that its dtype has no room for. They cost float64, but of the data alone, not of the samples.
+    # The digits of log x beyond those of its dtype. Float64 is needed for the data alone, not for the samples.
     low = tf.math.log(tf.cast(positive, tf.float64)) - tf.cast(high, tf.float64)
     return (high - log_mean) + tf.cast(low, x.dtype)
 
 
 def _is_near(t):
-    """Whether the series of seven terms is more precise than a difference of numbers of the size of `t`."""
+    """Returns whether `_series` is more precise than a difference of numbers of the size of `t`."""
     return tf.abs(t) < (10080.0 * np.finfo(t.dtype.as_numpy_dtype).eps) ** (1.0 / 6.0)
 
 
@@ -97,7 +98,7 @@ def _psi(t):
 
 
 def _half_deviance(x, t, log_dispersion):
-    """Computes log p(x) at mean x minus log p(x) at mean x exp(-t); of a count of 0, at mean exp(-t)."""
+    """Computes log p(x) at mean x minus log p(x) at mean x exp(-t), or at mean exp(-t) if x = 0."""
     shape = ps.broadcast_shape(ps.shape(x), ps.broadcast_shape(ps.shape(t), ps.shape(log_dispersion)))
     return _broadcast_half_deviance(*(tf.broadcast_to(v, shape) for v in (x, t, log_dispersion)))
 
@@ -106,8 +107,8 @@ def _half_deviance(x, t, log_dispersion):
 def _broadcast_half_deviance(x, t, log_dispersion):
     """Computes `_half_deviance` of tensors of one shape.
 
-    With r = 1 / dispersion, mean m and l = log((r + m) / (r + x)) it is x t + (x + r) l. It stays the same if x and r
-    change places, -t takes that of t and l + t that of l. With the smaller of the two as x nothing cancels.
+    With r = 1 / dispersion, mean m and u = log((r + m) / (r + x)) it is x t + (x + r) u. The value stays the same if x
+    and r change places, and t and u become -t and u + t. With the smaller of the two in the place of x nothing cancels.
     """
     shape = tf.exp(-log_dispersion)
     swapped, positive = x > shape, x > 0
@@ -118,13 +119,13 @@ def _broadcast_half_deviance(x, t, log_dispersion):
     exp = tf.exp(limited)
     near = _is_near(t) & positive
     ratio = tf.where(positive, small / (small + large) * tf.where(near, _series(t) - t, exp - 1.0), exp)
-    l = tf.math.log1p(ratio) + (exponent - limited)  # noqa: E741
-    difference = small * _series(t) - (small + large) * _series(-l)
-    value = tf.where(near, difference, small * t + (small + large) * l)
+    u = tf.math.log1p(ratio) + (exponent - limited)
+    difference = small * _series(t) - (small + large) * _series(-u)
+    value = tf.where(near, difference, small * t + (small + large) * u)
 
     def gradient(upstream):
         by_t = -large * ratio / (1.0 + ratio)
-        by_x, by_shape = _psi(tf.where(swapped, l, l + t)), _psi(tf.where(swapped, l + t, l))
+        by_x, by_shape = _psi(tf.where(swapped, u, u + t)), _psi(tf.where(swapped, u + t, u))
         return upstream * by_x, upstream * tf.where(swapped, -by_t, by_t), -upstream * shape * by_shape
 
     return value, gradient
