@@ -2,6 +2,8 @@
 
 import math
 import string
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
+from iwae_tf.layers import rules
 from iwae_tf.layers.axes import Unmerged, merge_leading_axes
 
 
@@ -29,32 +32,6 @@ def as_size(value, what):
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise ValueError(f"Expected {what} to be a positive integer. Received: {value!r}")
     return int(value)
-
-
-def check_finite(x, missing=False):
-    """Raises a `TypeError` if the array is not numeric, a `ValueError` if it holds NaN or infinite values.
-
-    With `missing` entries may be NaN.
-    """
-    if x.dtype.kind not in "buif":
-        raise TypeError(f"Expected numbers. Received: an array of dtype {x.dtype}")
-    if x.dtype.kind == "f" and (wrong := np.isinf(x) if missing else ~np.isfinite(x)).any():
-        raise ValueError(f"Expected finite data. Received: {np.sum(wrong)} NaN or infinite values")
-
-
-def check_range(x, what, low=0, high=1):
-    """Raises a `ValueError` if the array leaves [low, high]."""
-    if x.size and not (x.min() >= low and x.max() <= high):
-        raise ValueError(
-            f"Expected {what} in [{low:g}, {high:g}]. Received: values from {x.min():.6g} to {x.max():.6g}"
-        )
-
-
-def check_whole(x, what):
-    """Raises a `ValueError` if the array holds anything but whole numbers."""
-    broken = x[x != np.rint(x)]
-    if broken.size:
-        raise ValueError(f"Expected {what} to be whole numbers. Received: others, such as {broken.flat[0]:.6g}")
 
 
 def emit(layer, inputs, event_ndims, call=None):
@@ -148,9 +125,25 @@ class StochasticLayer(keras.layers.Layer):
         """Returns the initializer for the bias of one head."""
         return "zeros"
 
-    def check_data(self, x):
-        """Raises an error if the array `x` cannot be an observation of this layer's distribution."""
-        check_finite(x)
+    def rules(self, x: Any) -> Iterator[rules.Rule]:
+        """Yields the rules that observations of this layer's distribution must satisfy.
+
+        They are checked on the data of `fit`, and by exported models on every row.
+
+        Args:
+          x: `[n, *event_shape]`, an array or a tensor.
+        """
+        yield rules.finite(x)
+
+    def check_data(self, x: np.ndarray) -> None:
+        """Raises an error unless the array `x`, `[n, *event_shape]`, may be observations of this layer.
+
+        Raises:
+          TypeError: if `x` is not numeric.
+          ValueError: if `x` breaks one of the `rules`.
+        """
+        rules.check_numeric(x)
+        rules.check(self.rules(x))
 
     def build(self, input_shape):
         # A symbolic shape is [None, *event]; that of a tensor may hold sample axes too.

@@ -1,11 +1,14 @@
 """Preprocessing of grey images into binary ones, on the device."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from iwae_tf import random
-from iwae_tf.layers.base import check_finite, check_range
+from iwae_tf.layers import rules
 
 MODES = ("dynamic", "threshold", "none")
 
@@ -37,24 +40,42 @@ class StochasticBinarization(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed) if mode == "dynamic" else None
         self.built = True
 
-    def check_data(self, x):
-        """Raises an error if the array `x` is neither uint8, bool nor floats in [0, 1]."""
-        check_finite(x)
-        if x.dtype.kind == "f":
-            check_range(x, "floats")
-        elif x.dtype not in (np.uint8, np.bool_):
+    def rules(self, x: Any) -> Iterator[rules.Rule]:
+        """Yields the rules that data `x`, an array or a tensor, must satisfy: floats lie in [0, 1]."""
+        if rules.is_floating(x):
+            yield rules.finite(x)
+            yield rules.between(x, "floats")
+
+    def check_data(self, x: np.ndarray) -> None:
+        """Raises an error unless the array `x` is uint8, bool or floats in [0, 1].
+
+        Raises:
+          TypeError: if the dtype is another one.
+          ValueError: if floats leave [0, 1] or are NaN.
+        """
+        rules.check_numeric(x)
+        if x.dtype.kind in "iu" and x.dtype != np.uint8:
             raise TypeError(f"Expected uint8 in [0, 255], bool, or floats in [0, 1]. Received: dtype {x.dtype}")
+        rules.check(self.rules(x))
+
+    def check_all(self, x: np.ndarray) -> None:
+        """Raises a `ValueError` if all of the data, an array, are uint8 of 0 and 1 only: a mask, read as nearly black.
+
+        One image may well be as dark as that, which is why this is asked of whole data sets.
+        """
+        if x.dtype == np.uint8 and x.size and x.max() == 1:
+            raise ValueError(
+                "Expected uint8 pixels from 0 to 255. Received: only 0 and 1, a mask; pass it as bool or floats"
+            )
 
     def call(self, inputs, seed=None):
         if hasattr(inputs, "numpy"):
             self.check_data(inputs.numpy())
         elif not (inputs.dtype.is_floating or inputs.dtype in (tf.uint8, tf.bool)):
             raise TypeError(f"Expected uint8, bool or floats in [0, 1]. Received: dtype {inputs.dtype.name}")
+        else:
+            inputs = rules.asserted(inputs, self.rules(inputs))
         dtype = self.dtype_policy.variable_dtype
-        if inputs.dtype.is_floating:
-            # In a graph (an export, say) the values are first seen here. XLA leaves the assertion out.
-            inside = tf.reduce_all((inputs >= 0) & (inputs <= 1))
-            tf.debugging.Assert(inside, ["Expected floats in [0, 1]. Received others, such as", tf.reduce_max(inputs)])
         p = tf.cast(inputs, dtype)
         if inputs.dtype == tf.uint8:
             p /= 255.0

@@ -5,7 +5,8 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
-from iwae_tf.layers.base import StochasticLayer, as_size, check_range, check_whole
+from iwae_tf.layers import rules
+from iwae_tf.layers.base import StochasticLayer, as_size
 
 
 def draw_classes(logits, n, seed):
@@ -56,10 +57,10 @@ class Categorical(StochasticLayer):
     def distribution(self, logits):
         return tfd.Independent(Codes(logits=logits, dtype=logits.dtype), len(self.event_shape))
 
-    def check_data(self, x):
-        super().check_data(x)
-        check_whole(x, "codes for the Categorical likelihood")
-        check_range(x, "codes for the Categorical likelihood", 0, self.num_classes - 1)
+    def rules(self, x):
+        yield from super().rules(x)
+        yield rules.whole(x, "codes for the Categorical likelihood")
+        yield rules.between(x, "codes for the Categorical likelihood", 0, self.num_classes - 1)
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from iwae_tf.layers import rules
+
 
 class Kind(NamedTuple):
     """What columns of one kind have in common.
 
     Attributes:
       values: the values they may hold, in words.
-      valid: function of an array of finite values and the column, to whether each is such a value.
+      valid: function of finite values, an array or a tensor, and the column, to whether each is such a value.
       transform: function of values that makes numbers on the whole real line, or `None`.
     """
 
@@ -25,11 +27,11 @@ class Kind(NamedTuple):
 
 #: The kinds of columns.
 KINDS = {
-    "real": Kind("finite numbers", lambda x, column: True, tf.identity),
+    "real": Kind("finite numbers", lambda x, column: (x >= 0) | (x < 0), tf.identity),
     "positive": Kind("finite numbers above 0", lambda x, column: x > 0, tf.math.log),
-    "count": Kind("integers of at least 0", lambda x, column: (x >= 0) & (x == np.floor(x)), tf.math.log1p),
-    "binary": Kind("0 or 1", lambda x, column: np.isin(x, (0, 1))),
-    "category": Kind("codes 0, 1, ...", lambda x, column: np.isin(x, range(len(column.categories)))),
+    "count": Kind("integers of at least 0", lambda x, column: (x >= 0) & (x % 1 == 0), tf.math.log1p),
+    "binary": Kind("0 or 1", lambda x, column: (x == 0) | (x == 1)),
+    "category": Kind("codes 0, 1, ...", lambda x, column: (x >= 0) & (x < len(column.categories)) & (x % 1 == 0)),
 }
 
 
@@ -72,15 +74,17 @@ class Column:
                 f"Received: {self.kind} {self.name!r} with {self.categories!r}"
             )
 
-    def check(self, values):
-        """Raises a `ValueError` if the array holds values, other than NaN, that are none of this column's."""
+    def rule(self, values: Any) -> rules.Rule:
+        """Returns the rule that the column's values, an array or a tensor, must satisfy."""
+        _, values, valid = rules.finite(values)
         kind = KINDS[self.kind]
-        wrong = values[~np.isnan(values) & ~(np.isfinite(values) & kind.valid(values, self))]
-        if len(wrong):
-            raise ValueError(
-                f"Expected {kind.values} in column {self.name!r}, {self.kind}. Received: {wrong[0]:.6g} and "
-                f"{len(wrong) - 1} more"
-            )
+        with np.errstate(invalid="ignore"):  # of an infinite number
+            valid &= kind.valid(values, self)
+        return rules.Rule(f"{kind.values} in column {self.name!r}, {self.kind}", values, valid)
+
+    def check(self, values: np.ndarray) -> None:
+        """Raises a `ValueError` if the array holds values, other than NaN, that the column cannot have."""
+        rules.check(rules.admit_missing([self.rule(values)]))
 
 
 def as_columns(columns):

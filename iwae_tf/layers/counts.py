@@ -9,7 +9,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
-from iwae_tf.layers.base import check_whole
+from iwae_tf.layers import rules
 from iwae_tf.layers.count_densities import negative_binomial_log_prob, poisson_log_prob
 from iwae_tf.layers.observation import ObservationLayer
 
@@ -75,9 +75,9 @@ class _Counts(ObservationLayer):
     def link(self, mean):
         return np.log(np.maximum(mean, 1e-3))
 
-    def check_data(self, x):
-        super().check_data(x)
-        check_whole(x, f"data for the {type(self).__name__} likelihood")
+    def rules(self, x):
+        yield from super().rules(x)
+        yield rules.whole(x, f"data for the {type(self).__name__} likelihood")
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")

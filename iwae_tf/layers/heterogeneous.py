@@ -6,7 +6,8 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
-from iwae_tf.layers.base import StochasticLayer, check_finite
+from iwae_tf.layers import rules
+from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.bernoulli import Bernoulli
 from iwae_tf.layers.categorical import Codes
 from iwae_tf.layers.columns import as_columns, configuration, places, standardization
@@ -174,10 +175,9 @@ class Heterogeneous(StochasticLayer):
     def _columns_of(self, kind):
         return [self.columns[i] for i in self.groups[kind]]
 
-    def check_data(self, x):
-        check_finite(x, missing=True)
+    def rules(self, x):
         for i, column in enumerate(self.columns):
-            column.check(x[:, i])
+            yield from rules.admit_missing([column.rule(x[:, i])])
 
     def get_config(self):
         config = super().get_config()

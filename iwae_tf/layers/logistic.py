@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
+from iwae_tf.layers import rules
 from iwae_tf.layers.base import as_size
 from iwae_tf.layers.categorical import draw_classes
 from iwae_tf.layers.observation import ObservationLayer
@@ -145,15 +146,12 @@ class DiscretizedLogistic(ObservationLayer):
     def distribution(self, **parameters):
         return tfd.Independent(_DiscretizedLogistic(**parameters, num_levels=self.num_levels), len(self.event_shape))
 
-    def check_data(self, x):
-        super().check_data(x)
-        levels = x * np.float64(self.num_levels - 1)
-        broken = x[np.abs(levels - np.rint(levels)) > 0.01]
-        if broken.size:
-            raise ValueError(
-                f"Expected data for the DiscretizedLogistic likelihood to be multiples of 1/{self.num_levels - 1}. "
-                f"Received: others, such as {broken.flat[0]:.6g}"
-            )
+    def rules(self, x):
+        yield from super().rules(x)
+        x = rules.comparable(x)
+        rest = x * float(self.num_levels - 1) % 1
+        what = f"data for the DiscretizedLogistic likelihood to be multiples of 1/{self.num_levels - 1}"
+        yield rules.Rule(what, x, (rest <= 0.01) | (rest >= 0.99))
 
     def get_config(self):
         return {**super().get_config(), "num_components": self.num_components, "num_levels": self.num_levels}

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf.layers.base import StochasticLayer, check_finite, check_range
+from iwae_tf.layers import rules
+from iwae_tf.layers.base import StochasticLayer
 
 
 class ObservationLayer(StochasticLayer):
@@ -36,8 +37,7 @@ class ObservationLayer(StochasticLayer):
                 raise ValueError(
                     f"Expected mean to be a number or of shape {self.event_shape}. Received: shape {mean.shape}"
                 )
-            check_finite(mean)
-            check_range(mean, "mean", *self.support)
+            rules.check([rules.finite(mean), rules.between(mean, "mean", *self.support)])
         self.mean = mean
 
     def link(self, mean):
@@ -52,9 +52,9 @@ class ObservationLayer(StochasticLayer):
         # A function, not an Initializer: the layer's own config holds the mean.
         return lambda shape, dtype=None: tf.constant(start, dtype, shape)
 
-    def check_data(self, x):
-        super().check_data(x)
-        check_range(x, f"data for the {type(self).__name__} likelihood", *self.support)
+    def rules(self, x):
+        yield from super().rules(x)
+        yield rules.between(x, f"data for the {type(self).__name__} likelihood", *self.support)
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -6,7 +6,8 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
-from iwae_tf.layers.base import as_size, as_sizes, check_finite, check_range, emit
+from iwae_tf.layers import rules
+from iwae_tf.layers.base import as_size, as_sizes, emit
 from iwae_tf.layers.mixtures import Mixture
 from iwae_tf.layers.normal import Normal
 
@@ -161,13 +162,14 @@ class VampPrior(MixturePrior):
             raise ValueError(f"Expected activation to be 'linear' or 'sigmoid'. Received: {activation!r}")
         if initial_inputs is not None:
             initial_inputs = np.asarray(initial_inputs)
-            check_finite(initial_inputs)
+            rules.check_numeric(initial_inputs)
+            rules.check([rules.finite(initial_inputs)])
             if initial_inputs.shape[:1] != (self.num_components,):
                 raise ValueError(
                     f"Expected initial_inputs of shape [{self.num_components}, ...]. Received: {initial_inputs.shape}"
                 )
             if activation == "sigmoid":
-                check_range(initial_inputs, "initial_inputs")
+                rules.check([rules.between(initial_inputs, "initial_inputs")])
         self.activation, self.initial_inputs = activation, initial_inputs
 
     def attach(self, layer, event_shape):

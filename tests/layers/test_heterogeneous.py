@@ -199,7 +199,7 @@ def test_compiled_equals_eager():
 def test_values_of_another_kind(column, value):
     x = HOLES.copy()
     x[0, column] = value
-    with pytest.raises(ValueError, match="finite data" if value == np.inf else f"column '{COLUMNS[column].name}'"):
+    with pytest.raises(ValueError, match="finite numbers" if value == np.inf else f"column '{COLUMNS[column].name}'"):
         table_model().fit(x, verbose=0)
 
 
