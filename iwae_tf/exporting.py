@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.files import written_whole
+from iwae_tf.layers import rules
 from iwae_tf.layers.columns import Column
 from iwae_tf.likelihood import MOST_SAMPLES
 from iwae_tf.objectives.base import check_count
@@ -15,8 +16,9 @@ from iwae_tf.scoring import notes
 def export(model, path, num_samples=5000, seed=0, overwrite=False):
     """Writes a SavedModel that scores, encodes, decodes, samples and reconstructs without iwae_tf or TFP.
 
-    Endpoints take data as in the training set, and return dicts. A row gets the same result whatever its batch and its
-    place in it: the noise of an endpoint without a seed is fixed here and shared by the rows.
+    Endpoints take data as in the training set, and return dicts; for values that no likelihood of the model has they
+    raise an `InvalidArgumentError`. A row gets the same result whatever its batch and its place in it: its noise comes
+    from its content and a seed, which for an endpoint without one is fixed here.
 
     | endpoint | takes | returns |
     |---|---|---|
@@ -50,7 +52,7 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     x_dtype = model.data_dtype or "float32"
     # Run once, so that what XLA refuses is exported without it; the program is one that scoring the model takes too.
     few = tf.constant(min(num_samples, MOST_SAMPLES), tf.int32)
-    model.likelihood_program(tf.zeros([1, *model.event_shape], x_dtype), few, fixed_seed)
+    model.likelihood_program(tf.cast(_observation(model, fixed_seed), x_dtype), few, fixed_seed)
     z_shapes = {"z": model.latent_shapes[0]}
     if model.skip and len(model.decoder) > 1:
         z_shapes["z_top"] = model.latent_shapes[-1]
@@ -60,11 +62,16 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     seed_spec, count_spec = tf.TensorSpec([2], tf.int32, name="seed"), tf.TensorSpec([], tf.int32, name="num_samples")
 
     def by_row(fn, x):
-        """Maps a function of one observation over the rows, so that they share the noise."""
-        first = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), fn(tf.zeros_like(x[:1])))
-        return tf.map_fn(
-            lambda row: tf.nest.map_structure(lambda t: t[0], fn(row[tf.newaxis])), x, fn_output_signature=first
-        )
+        """Maps a function of one preprocessed observation and its seed over the rows."""
+
+        def one(args):
+            row, seed = args
+            row = model.checked(row[tf.newaxis], seed)
+            return tf.nest.map_structure(lambda t: t[0], fn(row, random.fold_in(seed, 1)))
+
+        nothing = fn(tf.zeros([1, *model.event_shape], z_dtype), fixed_seed)
+        spec = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), nothing)
+        return tf.map_fn(one, (x, random.fold_in_rows(fixed_seed, x)), fn_output_signature=spec)
 
     def log_likelihood_seeded(x, seed, num_samples):
         return model.likelihood_program(x, num_samples, seed).scores()
@@ -73,8 +80,8 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
         return log_likelihood_seeded(x, fixed_seed, tf.constant(num_samples, tf.int32))
 
     def encode(x):
-        def moments(row):
-            posteriors, _ = model.infer(model.posterior(model.preprocess(row, fixed_seed)), (), fixed_seed)
+        def moments(row, seed):
+            posteriors, _ = model.infer(model.posterior(row), (), seed)
             names = ["", *(f"_{i}" for i in range(2, len(posteriors) + 1))]
             pairs = zip(names, posteriors, strict=True)
             return {f"{what}{name}": getattr(q, what)() for name, q in pairs for what in ("mean", "stddev")}
@@ -88,7 +95,7 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
         return {"mean": model.sample(num_samples, seed=seed)}
 
     def reconstruct(x):
-        return by_row(lambda row: {"mean": model.reconstruct(row, seed=fixed_seed)}, x)
+        return by_row(lambda row, seed: {"mean": model.reconstruction(row, seed)}, x)
 
     endpoints = {
         "log_likelihood": (log_likelihood, [x_spec]),
@@ -116,3 +123,11 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
         columns = getattr(model.decoder[-1], "columns", ())
         notes.write_columns(part, ((column.name, column.kind) for column in columns if isinstance(column, Column)))
     return Path(path)
+
+
+def _observation(model, seed):
+    """Returns one observation that the model takes, `[1, *event_shape]`: zeros, or else a draw from the model."""
+    zeros = tf.zeros([1, *model.event_shape], model.dtype_policy.variable_dtype)
+    if rules.all_valid(model.rules(zeros)):
+        return zeros
+    return model.descend(1, seed)[0].sample(seed=seed)

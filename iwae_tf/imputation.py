@@ -12,7 +12,8 @@ def impute(model, x, num_samples=1000, seed=None):
 
     By self-normalised importance sampling with q(z|x) as the proposal: sum_i w~_i E[x_missing | z_i], the weights w~ of
     the entries that are there. Of a category the class probabilities are averaged, and the most probable is taken.
-    Rows without missing entries cost nothing, and each of the others is worked out on its own, all with the same noise.
+    Rows without missing entries cost nothing, and each of the others is worked out on its own, with noise that the seed
+    and its content give.
 
     Args:
       model: an `IWAE` that admits missing entries.
@@ -94,11 +95,12 @@ def program(model):
         compiled = compiling.function(estimate, jit_compile=jit_compile)
 
         def rows(x, num_samples, seed):
-            def one(row):
-                return compiled(model.preprocess(row[tf.newaxis], seed), num_samples, seed)
+            def one(args):
+                row, seed = args
+                return compiled(model.checked(row[tf.newaxis], seed), num_samples, seed)
 
-            spec = tf.TensorSpec(model.event_shape, dtype)
-            return tf.map_fn(one, x, parallel_iterations=1, fn_output_signature=spec)
+            spec, seeds = tf.TensorSpec(model.event_shape, dtype), random.fold_in_rows(seed, x)
+            return tf.map_fn(one, (x, seeds), parallel_iterations=1, fn_output_signature=spec)
 
         return compiling.function(rows, reduce_retracing=True)
 

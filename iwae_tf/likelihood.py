@@ -93,17 +93,18 @@ def chunk_size(model):
 def program(model):
     """Makes the function that scores observations under a model.
 
-    Each observation is scored on its own, by one and the same compiled program, in chunks of samples. So with the same
-    seed its score depends neither on those beside it nor on their number, bit for bit, x is encoded once, and one
-    program serves any batch; each size of chunks has one. A few rows run at the same time, which keeps every core busy.
+    Each observation is scored on its own, by one and the same compiled program, in chunks of samples, with noise that
+    the seed and its content give. So its score depends neither on those beside it nor on their number, bit for bit, and
+    the scores of different observations are independent. x is encoded once, and one program serves any batch; each size
+    of chunks has one. A few rows run at the same time, which keeps every core busy.
 
     Args:
       model: an `IWAE`.
 
     Returns:
-      A function of data `[batch, *event_shape]`, the number of samples (int32), a seed (int32[2], the same noise for
-      all, or int32[batch, 2]) and whether the data are still to be preprocessed, to an `Estimate`; it can be called in
-      a `tf.function` too.
+      A function of data `[batch, *event_shape]`, the number of samples (int32) and a seed (int32[2]) to an `Estimate`;
+      it can be called in a `tf.function` too. It raises a `tf.errors.InvalidArgumentError` for data that the model does
+      not take.
     """
     dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
     most = chunk_size(model)
@@ -124,31 +125,29 @@ def program(model):
 
         compiled = compiling.function(score, reduce_retracing=True, jit_compile=jit_compile)
 
-        def rows(x, num_samples, seed, preprocess=True):
+        def rows(x, num_samples, seed):
             def score_row(args):
-                row, seed = args[0][tf.newaxis], args[1]
-                if preprocess:  # not by XLA, which would leave out assertions on the data
-                    row = model.preprocess(row, seed)
+                row, seed = args
+                row = model.checked(row[tf.newaxis], seed)  # not by XLA, which would leave out the assertions
                 return Estimate(*(part[0] for part in compiled(row, num_samples, seed)))
 
             spec = Estimate(*(tf.TensorSpec(shape, dtype) for shape in ([], [], [], [NUM_LARGEST])))
-            seeds = tf.broadcast_to(seed, [tf.shape(x)[0], 2])
-            return tf.map_fn(score_row, (x, seeds), parallel_iterations=abreast, fn_output_signature=spec)
+            return tf.map_fn(
+                score_row, (x, random.fold_in_rows(seed, x)), parallel_iterations=abreast, fn_output_signature=spec
+            )
 
         return compiling.function(rows, reduce_retracing=True)
 
     def make(jit_compile):
         programs = [make_rows(size, jit_compile) for size in sizes]
 
-        def run(x, num_samples, seed, preprocess=True):
+        def run(x, num_samples, seed):
             """Chooses by k, which in a graph may be known only when it runs."""
             k = tf.get_static_value(num_samples)
             if k is not None:
-                return programs[sum(size < k for size in sizes[:-1])](x, num_samples, seed, preprocess)
+                return programs[sum(size < k for size in sizes[:-1])](x, num_samples, seed)
             larger = tf.reduce_sum(tf.cast(num_samples > tf.constant(sizes[:-1], tf.int32), tf.int32))
-            return tf.switch_case(
-                larger, [functools.partial(one, x, num_samples, seed, preprocess) for one in programs]
-            )
+            return tf.switch_case(larger, [functools.partial(one, x, num_samples, seed) for one in programs])
 
         return run
 
@@ -171,4 +170,5 @@ def estimate(model, x, num_samples=5000, seed=None):
       ValueError: if the data are not such as the model takes, or `num_samples` is no integer of at least 1.
     """
     check_count(num_samples, "num_samples")
-    return model.likelihood_program(model.admit(x), tf.constant(num_samples, tf.int32), model.next_seed(seed))
+    x = model.admit(x)  # which builds the model
+    return model.likelihood_program(x, tf.constant(num_samples, tf.int32), model.next_seed(seed))

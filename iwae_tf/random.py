@@ -48,6 +48,34 @@ def fold_in(seed, data):
     return tf.random.fold_in(seed, data, alg=_ALGORITHM)
 
 
+def fold_in_rows(seed: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Derives a stateless seed for each row from `seed` and the content of the row.
+
+    Equal rows have equal seeds, whatever their batch and their place in it, on any machine; different rows have
+    independent draws. The seeds are a multilinear hash of the row, whose keys `seed` gives: two different rows have
+    the same with a probability of 2^-64.
+
+    Args:
+      seed: `int32[2]`.
+      x: `[n, ...]`, numbers or bools; the bits of float32 count.
+
+    Returns:
+      `int32[n, 2]`.
+
+    References:
+      Lemire & Kaser 2014, Strongly universal string hashing is fast, arXiv:1202.4961.
+    """
+    x = tf.reshape(x, [tf.shape(x)[0], math.prod(x.shape[1:])])
+    if x.dtype.is_floating:
+        x = tf.cast(x, tf.float32) + 0.0  # 0 has a sign, and NaN many forms
+        x = tf.bitcast(tf.where(tf.math.is_nan(x), tf.constant(float("nan")), x), tf.int32)
+    x = tf.cast(x, tf.int64)
+    keys = tf.random.stateless_uniform([2, x.shape[1] + 1], seed, None, None, tf.int64, alg=_ALGORITHM)
+    sums = [tf.reduce_sum(x * key[1:], axis=1) + key[0] for key in tf.unstack(keys)]
+    # The upper half of the bits, which all of the row has mixed.
+    return tf.stack([tf.cast(tf.bitwise.right_shift(s, tf.cast(32, tf.int64)), tf.int32) for s in sums], axis=1)
+
+
 def split(seed, count):
     """Derives `count` stateless seeds from one, `int32[count, 2]`; they give independent draws."""
     return tf.random.split(seed, count, alg=_ALGORITHM)

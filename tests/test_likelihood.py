@@ -30,7 +30,7 @@ def test_stream_equals_all_at_once(k, jit_compile):
 @pytest.mark.parametrize("k", [1, 10, 11, 100, 101, 500, 501, 1234])
 def test_estimate_equals_the_log_weights_it_streams(trained, x, k):
     """The draws of a row, made again in chunks of 500 outside the loop, give the same estimate; of few samples too."""
-    seed = random.as_seed(7)
+    [seed] = random.fold_in_rows(random.as_seed(7), tf.constant(x[:1]))
     row = trained.preprocess(tf.constant(x[:1]), seed)
     noise = random.fold_in(seed, 1)
 
@@ -51,6 +51,25 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(trained, x):
     np.testing.assert_array_equal(trained.log_likelihood(x[4:9], 600, seed=1), scores[4:9])
     np.testing.assert_array_equal(trained.log_likelihood(x[::-1], 600, seed=1), scores[::-1])
     np.testing.assert_array_equal(trained.log_likelihood(np.repeat(x[:1], 3, 0), 600, seed=1), [scores[0]] * 3)
+
+
+def test_rows_are_independent(trained, x):
+    """The mean over rows scatters from seed to seed as independent rows do, by the scatter of single rows."""
+    draws = np.array([trained.log_likelihood(x, 1, seed=seed) for seed in range(200)], np.float64)
+    expected = draws.var(0, ddof=1).sum() / len(x) ** 2
+    ratio = draws.mean(1).var(ddof=1) / expected
+    assert 0.6 < ratio < 1.6  # chi-squared of 199 degrees of freedom: false alarm below 1e-5; 20 with shared noise
+
+
+def test_the_noise_of_a_row_is_that_of_its_content(trained, x):
+    """Also in another model's batch, but not under another seed, nor of a row that differs in one pixel."""
+    seeds = random.fold_in_rows(random.as_seed(0), tf.constant(x)).numpy()
+    assert len({tuple(seed) for seed in seeds}) == len(x)
+    other = x[3:4].copy()
+    other[0, 0, 0, 0] += 1
+    assert (random.fold_in_rows(random.as_seed(0), tf.constant(other)).numpy() != seeds[3]).all()
+    assert (random.fold_in_rows(random.as_seed(1), tf.constant(x)).numpy() != seeds).all()
+    np.testing.assert_array_equal(random.fold_in_rows(random.as_seed(0), tf.constant(x[::-1])), seeds[::-1])
 
 
 def test_seeds(trained, x):

@@ -21,8 +21,8 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
     """Estimates log p(x) of every observation by L_k with k = `num_samples`.
 
     Each observation has noise of its own, and a draw of its own where the preprocessing draws at random (dynamic
-    binarisation), so that the mean over the data averages over both. (`IWAE.log_likelihood`, like an export, shares the
-    noise among the observations of a call.)
+    binarisation), so that the mean over the data averages over both. Both come from the seed and from the content of
+    the observation: `IWAE.log_likelihood` gives the same scores, whatever the batch.
 
     Args:
       model: an `IWAE`.
@@ -43,14 +43,14 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
         holds the rows of another model, other data, or another number of samples or seed.
     """
     check_count(num_samples, "num_samples")
-    parts, size = intake.x_batches(data)
+    parts, size = intake.x_batches(model, data)
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
     weights = _checksum(model.get_weights()) if path else 0
     journal = Journal(path, {"num_samples": num_samples, "seed": seed, "model": weights})
     for i, x in enumerate(parts):
         source = _checksum([x])
         if not journal.has(i, source):
-            journal.add(i, source, _rows(model, x, num_samples, random.fold_in(random.as_seed(seed), i)))
+            journal.add(i, source, _rows(model, x, num_samples, random.as_seed(seed)))
         progress.update(i + 1)
     return journal.table()
 
@@ -61,9 +61,7 @@ def _checksum(arrays):
 
 def _rows(model, x, num_samples, seed):
     """Returns the rows of a batch."""
-    seen = model.preprocess(model.admit(x), seed)
-    seeds = random.split(random.fold_in(seed, 1), len(seen))
-    estimate = model.likelihood_program(seen, tf.constant(num_samples, tf.int32), seeds, preprocess=False)
+    estimate = model.likelihood_program(tf.convert_to_tensor(x), tf.constant(num_samples, tf.int32), seed)
     rows = pd.DataFrame({name: values.numpy().astype(np.float64) for name, values in estimate.scores().items()})
     largest = estimate.largest_log_weights.numpy()
     return rows.assign(pareto_k=pareto_k(largest, num_samples), jackknife=jackknifed(rows, largest, num_samples))

@@ -114,7 +114,7 @@ def conform(x, dtype):
 def _reason(error):
     """What an assertion of the model says, without TensorFlow's account of where it stands."""
     found = re.search(r"assertion failed: \[(.*)\]", error.message)
-    return found.group(1).replace("] [", " ") if found else error.message
+    return found.group(1).replace("] [", " ").replace("\\'", "'") if found else error.message
 
 
 def _digest(folder):
