@@ -64,7 +64,7 @@ def mlp(
       ValueError: if the two sequences of sizes differ in length or hold anything but positive integers, or a name is
         none of these.
     """
-    generated = functools.partial(_chosen(LIKELIHOODS, likelihood, "likelihood"), event_shape, mean=mean)
+    generated = functools.partial(_chosen(LIKELIHOODS, likelihood, "likelihood"), event_shape, **_start(mean))
     parts = {"posterior": posterior, "prior": prior, "activation": activation}
     return _mirrored(generated, None, latent_sizes, hidden_sizes, **parts, **kwargs)
 
@@ -117,7 +117,7 @@ def conv(
     """
     common = {"kernel_size": kernel_size, "activation": activation}
     encoder, decoder = ConvEncoder(filters, **common), ConvDecoder(event_shape, filters[::-1], **common)
-    observation = _chosen(LIKELIHOODS, likelihood, "likelihood")(event_shape, mean=mean, network=decoder)
+    observation = _chosen(LIKELIHOODS, likelihood, "likelihood")(event_shape, network=decoder, **_start(mean))
     return IWAE(
         encoder=[_chosen(POSTERIORS, posterior, "posterior")(latent_size, network=encoder)],
         decoder=[observation],
@@ -155,6 +155,11 @@ def _mirrored(
 def _chosen(table, choice, what):
     """Returns what a name stands for, or what is no name."""
     return table[check_choice(choice, what, table)] if isinstance(choice, str) else choice
+
+
+def _start(mean):
+    """Returns the mean as a keyword, or none: a class of a user's own need not have it."""
+    return {} if mean is None else {"mean": mean}
 
 
 def _prior(choice, size, observation, num_layers):

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from iwae_tf import intake, random, tables
-from iwae_tf.layers.base import check_finite
+from iwae_tf.layers import rules
 
 from_dataframe = tables.from_dataframe
 
@@ -64,7 +64,7 @@ def batches(arrays, batch_size, seed=None, shuffle=True):
     Returns:
       A `tf.data.Dataset` of the same structure. Its attribute `executions`, a function of a number of steps and of the
       passes to leave out, makes an endless pipeline of the same batches, pass after pass, for a program that runs so
-      many steps at once: of `Execution`s.
+      many steps at once: of `Execution`s. `arrays` and `batch_size` are those given.
     """
     arrays = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), arrays)
     size = len(next(a for a in keras.tree.flatten(arrays) if a is not None))
@@ -108,7 +108,7 @@ def batches(arrays, batch_size, seed=None, shuffle=True):
 
     dataset = order(1).map(lambda e: gather(tf.concat([tf.reshape(e.steps, [-1]), e.rest], 0)))
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    dataset.executions = executions
+    dataset.executions, dataset.arrays, dataset.batch_size = executions, arrays, batch_size
     return dataset
 
 
@@ -116,7 +116,8 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0, incomple
     """Makes `Splits` of a user's own arrays.
 
     Args:
-      train: `[n, *event_shape]`. uint8 is taken as 0 to 255; other numbers become float32.
+      train: `[n, *event_shape]`. uint8 is taken as 0 to 255, unless all of the data are 0 or 1, a mask; other numbers
+        become float32, and masks too.
       validation: array, or the fraction of `train` to set aside at random.
       test: likewise.
       batch_size: observations per batch.
@@ -144,7 +145,9 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0, incomple
             parts[name] = intake.as_array(part)
     parts["train"] = parts["train"][np.sort(order)]
     for name, part in parts.items():
-        check_finite(part, missing=incomplete)
+        rules.check_numeric(part)
+        found = [rules.finite(part)]
+        rules.check(rules.admit_missing(found) if incomplete else found)
         if not len(part):
             raise ValueError(f"Expected at least one observation in {name}. Received: none")
         if part.shape[1:] != parts["train"].shape[1:]:
@@ -152,7 +155,9 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0, incomple
                 f"Expected {name} to have observations of the shape of train, {parts['train'].shape[1:]}. "
                 f"Received: {part.shape[1:]}"
             )
-        parts[name] = part if part.dtype == np.uint8 else part.astype(np.float32)
+    are_masks = all(part.dtype == np.uint8 and part.max() <= 1 for part in parts.values())
+    for name, part in parts.items():
+        parts[name] = part if part.dtype == np.uint8 and not are_masks else part.astype(np.float32)
     scale = 255.0 if parts["train"].dtype == np.uint8 else 1.0
     return Splits(
         train=batches(parts["train"], batch_size, random.derive(seed, 1)),

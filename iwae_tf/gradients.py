@@ -39,6 +39,11 @@ def compute(model, objective, x, seed, sample_weight=None, scale=lambda loss: lo
     """
     check(model, objective)
     inference = objective.inference or objective
+    if objective.choose and model.state():
+        raise ValueError(
+            "Expected networks that compute the same for a sample whatever is beside it with backward_samples. "
+            f"Received: some with state, {model.state()[0].path}, such as dropout or batch normalisation"
+        )
     if objective.choose:
         form = _of_chosen_samples
     elif inference.path_weights:
@@ -67,9 +72,9 @@ def check(model, objective):
         )
 
 
-def quantities(model, objective, terms):
-    """Computes what is logged of `Terms`, a dict of `[batch]`: see `IWAE`."""
-    log_weights = _log_weights(model, objective, terms)
+def quantities(objective, terms, kl_weight=1.0):
+    """Computes what is logged of `Terms`, a dict of `[batch]`: see `IWAE`; `kl_weight` is that of the warm-up."""
+    log_weights = _log_weights(objective, terms, kl_weight)
     return {
         "loss": -objective.bound(log_weights),
         "elbo": tf.reduce_mean(terms.log_weights(), axis=0),
@@ -86,9 +91,9 @@ def mean_loss(model, values, sample_weight=None):
     return tf.add_n([tf.reduce_mean(values), *model.losses])
 
 
-def _log_weights(model, objective, terms):
+def _log_weights(objective, terms, kl_weight):
     """Computes log w as the objective has it: with its own and the warm-up's weight, and its free bits."""
-    return terms.log_weights(model.kl_weight * objective.kl_weight, objective.free_bits)
+    return terms.log_weights(kl_weight * objective.kl_weight, objective.free_bits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +107,12 @@ class _Batch:
     seed: tf.Tensor
     sample_weight: tf.Tensor | None
     scale: Callable
+    before: list[tf.Tensor] = dataclasses.field(default_factory=list)  # what the networks keep, before `infer`
 
     def infer(self, reparameterized=True):
         """Samples z ~ q(z|x) for the objective; see `Hierarchy.infer`."""
         model = self.model
+        self.before.extend(map(tf.identity, model.state()))
         posteriors, z = model.infer(model.posterior(self.x), self.objective.num_particles, self.seed)
         for layer, q in zip(model.encoder, posteriors, strict=True):
             if reparameterized and q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
@@ -119,21 +126,32 @@ class _Batch:
     def score_given(self, z, hold=False):
         """Scores z that have been cut off from the posteriors that drew them, whose densities are asked for anew."""
         try:
-            return self.model.score(self.x, z, self.model.posteriors(self.x, z, hold))
+            return self.model.score(self.x, z, self._posteriors_again(z, hold))
         except NotImplementedError as error:
             raise ValueError(
                 f"Expected posteriors that give the density of any z, which {self.objective!r} asks for. "
                 f"Received: one that does not, such as a flow without an inverse: {error}"
             ) from error
 
+    def _posteriors_again(self, z, hold):
+        """Calls the encoder as `infer` did: with the same noise in dropout, and without updating any average twice."""
+        state = self.model.state()
+        after = list(map(tf.identity, state))
+        for variable, value in zip(state, self.before, strict=True):
+            variable.assign(value)
+        posteriors = self.model.posteriors(self.x, z, hold)
+        for variable, value in zip(state, after, strict=True):
+            variable.assign(value)
+        return posteriors
+
     def loss(self, terms):
         """Returns the scaled loss of the bound, and the quantities."""
-        values = quantities(self.model, self.objective, terms)
+        values = quantities(self.objective, terms, self.model.kl_weight)
         return self.scaled(values["loss"]), values
 
     def inference_loss(self, terms):
         """Returns the scaled loss of the inference network where it is not that of the bound."""
-        weights = _log_weights(self.model, self.inference, terms)
+        weights = _log_weights(self.inference, terms, self.model.kl_weight)
         if self.inference.score_weights:
             # With z held fixed the inference network is in log q and, where a prior is made of it, in log p(z).
             coefficients = tf.stop_gradient(self.inference.score_weights(weights))
@@ -170,7 +188,9 @@ def _along_paths(batch):
     direct, arriving = tape.gradient(followed, [variables, z])
     if followed is not loss:
         direct = _for_inference(model, tape.gradient(loss, variables), direct)
-    factors = inference.path_weights(_log_weights(model, inference, terms), model.kl_weight * inference.kl_weight)
+    factors = inference.path_weights(
+        _log_weights(inference, terms, model.kl_weight), model.kl_weight * inference.kl_weight
+    )
     arriving = [g * factors[(..., *[tf.newaxis] * (g.shape.rank - 2))] for g in arriving]
     path = tape.gradient(sampled, variables, output_gradients=arriving)
     return [b if a is None else a if b is None else a + b for a, b in zip(direct, path, strict=True)], values
@@ -200,12 +220,12 @@ def _of_chosen_samples(batch):
         posteriors, z = batch.infer()
         with tape.stop_recording():
             terms = model.score(batch.x, z, posteriors)
-            values = quantities(model, batch.objective, terms)
-            weights = _log_weights(model, inference, terms)
+            values = quantities(batch.objective, terms, model.kl_weight)
+            weights = _log_weights(inference, terms, model.kl_weight)
             choice = inference.choose(weights, random.fold_in(batch.seed, len(model.encoder)))
             places = tf.stack([choice, tf.broadcast_to(tf.range(tf.shape(choice)[1]), tf.shape(choice))], axis=-1)
         chosen = batch.score_given([tf.gather_nd(z_l, places) for z_l in z])
-        loss = batch.scaled(-tf.reduce_mean(_log_weights(model, inference, chosen), axis=0))
+        loss = batch.scaled(-tf.reduce_mean(_log_weights(inference, chosen, model.kl_weight), axis=0))
     return tape.gradient(loss, model.trainable_variables), values
 
 

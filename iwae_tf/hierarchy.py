@@ -1,5 +1,7 @@
 """The two networks over z_1, ..., z_L: sampling from q, scoring under p and q, and nothing of training."""
 
+import contextlib
+import functools
 import inspect
 from typing import NamedTuple
 
@@ -9,7 +11,9 @@ import tensorflow as tf
 from iwae_tf import random, summary
 from iwae_tf.inference import BottomUp, draw_from, emitted_shape
 from iwae_tf.ladder import Ladder
+from iwae_tf.layers import rules
 from iwae_tf.layers.missing import leave_out_missing
+from iwae_tf.log_weights import batch_mean
 from iwae_tf.objectives.base import check_count
 
 
@@ -33,8 +37,22 @@ class Terms(NamedTuple):
         """
         kl = self.kl_of_layers
         if free_bits:
-            kl = [tf.where(tf.reduce_mean(part) > free_bits, part, free_bits) for part in kl]
+            kl = [tf.where(batch_mean(part) > free_bits, part, free_bits) for part in kl]
         return self.reconstruction - kl_weight * tf.add_n(kl)
+
+
+def in_phase(method):
+    """Calls layers in a method as outside of training, unless `Hierarchy.phase` says otherwise.
+
+    Left to themselves, Keras' layers of augmentation take every call for one of training.
+    """
+
+    @functools.wraps(method)
+    def run(self, *args, **kwargs):
+        with self.phase(None):
+            return method(self, *args, **kwargs)
+
+    return run
 
 
 class Hierarchy(keras.Model):
@@ -54,13 +72,14 @@ class Hierarchy(keras.Model):
         self.encoder, self.decoder = list(encoder), list(decoder)
         self.prior = prior
         self.preprocessing = preprocessing
+        seed = None if seed is None else int(seed)
         self.seed, self.incomplete, self.skip, self.ladder = seed, incomplete, skip, ladder
         if not self.encoder or len(self.encoder) != len(self.decoder):
             raise ValueError(
                 "Expected as many encoder as decoder layers, at least one. "
                 f"Received: {len(self.encoder)} encoder and {len(self.decoder)} decoder layers"
             )
-        for i, layer in enumerate((*self.encoder, *self.decoder, self.prior)):
+        for i, layer in enumerate(self._networks()):
             if not isinstance(layer, keras.layers.Layer):
                 raise TypeError(f"Expected a Keras layer that returns a tfd.Distribution. Received: {layer!r}")
             if getattr(layer, "seed", 0) is None:
@@ -80,12 +99,48 @@ class Hierarchy(keras.Model):
     @property
     def event_shape(self):
         """Shape of one observation."""
-        return self._event_shapes[0]
+        return self._shapes()[0]
 
     @property
     def latent_shapes(self):
         """Event shapes of z_1, ..., z_L."""
-        return self._event_shapes[1:]
+        return self._shapes()[1:]
+
+    def _shapes(self):
+        if not self.built:
+            raise ValueError(
+                "Expected a model that is built: call it on data, or `build`, first. Received: an unbuilt one"
+            )
+        return self._event_shapes
+
+    def state(self):
+        """Returns the variables that calls of q, p and the prior change: moving averages and seeds of noise."""
+        parts = {id(part): part for layer in self._networks() for part in layer._flatten_layers()}
+        return [
+            variable
+            for part in parts.values()
+            for variable in (*part._non_trainable_variables, *(seed.state for seed in part._seed_generators))
+        ]
+
+    def _networks(self):
+        return *self.encoder, *self.decoder, self.prior
+
+    @contextlib.contextmanager
+    def phase(self, training):
+        """Calls layers within as in training, or not, as if this model's own call had been told.
+
+        Args:
+          training: a bool, or `None` for the phase that is under way, or none of training if there is none.
+        """
+        context = self._get_call_context()
+        outer = getattr(context, "training", None)
+        context.training = bool(outer) if training is None else training
+        try:
+            yield
+        finally:
+            context.training = outer
+            if outer is None:  # else it is that of a phase around this one
+                self._maybe_reset_call_context()
 
     def build(self, input_shape):
         """Makes all weights, and checks that what each layer emits is what its neighbours expect."""
@@ -109,7 +164,7 @@ class Hierarchy(keras.Model):
                 "Expected data, encoder, decoder and prior to agree on the event shapes of x, z_1, ..., z_L. "
                 f"Received: {shapes} from the data and the encoder, {generated[::-1]} from the decoder and the prior"
             )
-        self._event_shapes = shapes
+        self._event_shapes, self.built = shapes, True
         if self.incomplete:  # or the error of a likelihood that cannot be would come with the data only
             with tf.init_scope():
                 self.generative([tf.zeros([1, *shape]) for shape in shapes[1:]])
@@ -131,6 +186,7 @@ class Hierarchy(keras.Model):
         known = f"event_shape={self.event_shape}, latent_shapes={self.latent_shapes}, " if self.built else ""
         return f"<{type(self).__name__} name={self.name}, {known}built={self.built}>"
 
+    @in_phase
     def posterior(self, x, hold=False):
         """Returns what of q(z|x) depends on x alone, for x as the likelihood sees it.
 
@@ -141,6 +197,7 @@ class Hierarchy(keras.Model):
             x = tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
         return self._inference.posterior(x, hold)
 
+    @in_phase
     def infer(self, posterior, num_samples, seed, change=None):
         """Samples z_1, ..., z_L ~ q(z|x), layer by layer.
 
@@ -162,11 +219,13 @@ class Hierarchy(keras.Model):
             num_samples = ()  # which the first draw has brought in
         return posteriors, z
 
+    @in_phase
     def posteriors(self, x, z, hold=False):
         """Returns the distributions of `infer` given z; with `hold` no gradient reaches their own weights."""
         posterior = self.posterior(x, hold)
         return [self._inference.conditional(i, posterior, z, hold) for i in range(len(z))]
 
+    @in_phase
     def generate(self, level, above, top, hold=False):
         """Returns one distribution of the generative network.
 
@@ -180,6 +239,7 @@ class Hierarchy(keras.Model):
             above = tf.concat([above, top], axis=-1)
         return draw_from(self.decoder[-1 - level], above, len(self.latent_shapes[level]), hold)
 
+    @in_phase
     def generative(self, z):
         """Returns the distributions p(x|z_1), p(z_1|z_2), ..., p(z_L)."""
         observation, *priors = (self.generate(level, above, z[-1]) for level, above in enumerate(z))
@@ -209,26 +269,39 @@ class Hierarchy(keras.Model):
         posteriors, z = self.infer(posterior, num_samples, seed)
         return self.score(x, z, posteriors, analytic_kl)
 
+    def rules(self, x):
+        """Returns the rules that data must satisfy before the preprocessing; see `layers.rules`."""
+        first = self.preprocessing or self.decoder[-1]
+        return self._rules_of(first, x)
+
+    def _rules_of(self, layer, x):
+        found = layer.rules(x) if hasattr(layer, "rules") else [rules.finite(x)]
+        return rules.admit_missing(found) if self.admits_missing else found
+
+    def checked(self, x, seed):
+        """Preprocesses data that nobody has looked at, and asserts before and after that the values are valid."""
+        x = self.preprocess(rules.asserted(x, self.rules(x)), seed)
+        return x if self.preprocessing is None else rules.asserted(x, self._rules_of(self.decoder[-1], x))
+
+    @in_phase
     def preprocess(self, x, seed):
         """Returns x as the likelihood sees it in a call with this seed (`int32[2]`); what is missing stays so."""
         x = tf.convert_to_tensor(x)
-        if not x.dtype.is_floating:
+        if not (x.dtype.is_floating and self.admits_missing):
             return self._preprocessed(x, seed)
         missing = tf.math.is_nan(x)
-        if not self.admits_missing:
-            # In a graph (an export, say) the values are first seen here. XLA leaves the assertion out.
-            tf.debugging.Assert(~tf.reduce_any(missing), ["Expected finite data. Received: NaN"])
-            return self._preprocessed(x, seed)
         processed = self._preprocessed(tf.where(missing, tf.zeros_like(x), x), seed)
         return tf.where(missing, tf.constant(float("nan"), processed.dtype), processed)
 
     def _preprocessed(self, x, seed):
+        dtype = self.dtype_policy.variable_dtype
         if self.preprocessing is None:
-            return tf.cast(x, self.dtype_policy.variable_dtype)
+            return tf.cast(x, dtype)
         if "seed" in inspect.signature(self.preprocessing.call).parameters:
             return self.preprocessing(x, seed=random.fold_in(seed, 0))
-        return self.preprocessing(x)
+        return tf.cast(self.preprocessing(x), dtype)
 
+    @in_phase
     def descend(self, n, seed):
         """Samples z_L, ..., z_1 ~ p(z), layer by layer.
 

@@ -50,3 +50,13 @@ def standard_error(effective_samples, num_samples):
     spread = tf.maximum(k / effective_samples - 1.0, 0.0)
     # Divided so that k = 1 gives 0 / 0 = NaN.
     return tf.sqrt(spread / (k - 1.0))
+
+
+def batch_mean(values):
+    """Computes the mean of a tensor over all of its axes, and over all replicas of a `tf.distribute` strategy."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tf.reduce_mean(values)
+    parts = [tf.reduce_sum(values), tf.cast(tf.size(values), values.dtype)]
+    total, count = context.all_reduce(tf.distribute.ReduceOp.SUM, parts)
+    return total / count

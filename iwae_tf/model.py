@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import gradients, imputation, intake, likelihood, random, replicas, training
-from iwae_tf.data import batches
+from iwae_tf import compiling, feeds, gradients, hooks, imputation, intake, likelihood, random, replicas, training
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.objectives import ImportanceWeighted, Objective
@@ -22,9 +21,9 @@ class IWAE(Hierarchy):
     or with a ladder q(z_L|x) ... q(z_1|z_2, x).
     With the default objective a training step minimises -(logsumexp_i log w_i - log k), averaged over the batch.
 
-    `fit`, `evaluate` and `predict` take what they take in any Keras model: arrays, `tf.data` datasets of x or of
-    tuples that begin with x (targets are not used), sample weights. They log `loss` (the negative bound of the
-    objective), `elbo`, `reconstruction` (E log p(x|z)) and `kl`, in nats, and `effective_sample_size`.
+    `fit`, `evaluate` and `predict` take what they take in any Keras model: arrays, `tf.data` datasets, `PyDataset`s and
+    generators of x or of tuples `(x, y, sample_weight)`; targets are not used. They log `loss` (the negative bound of
+    the objective), `elbo`, `reconstruction` (E log p(x|z)) and `kl`, in nats, and `effective_sample_size`.
     Calling the model, and `predict`, give reconstructions.
 
     Args:
@@ -69,11 +68,11 @@ class IWAE(Hierarchy):
         self.objective = ImportanceWeighted(num_samples=50) if objective is None else objective
         self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
         names = ("loss", "elbo", "reconstruction", "kl", "effective_sample_size")
-        self._trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.trackers = [keras.metrics.Mean(name=name) for name in names]
         self.data_dtype = self.guard = None
-        # Last, since a model that is built takes no more variables.
         if isinstance(self.decoder[-1], StochasticLayer):
             self.build((None, *self.decoder[-1].event_shape))
+            self._tracker.unlock()  # for the metrics that a subclass makes in its own constructor
 
     @property
     def objective(self):
@@ -140,11 +139,29 @@ class IWAE(Hierarchy):
         if self._distribute_strategy:  # whose iterators hold a part of a batch for each replica
             train = step_function == self.train_step
             return replicas.make_function(self, self.steps_per_execution, train)
-        return training.make_function(self, step_function, self.steps_per_execution, guard)
+        own = step_function.__func__ in (IWAE.train_step, IWAE.test_step)
+        return training.make_function(self, step_function, self.steps_per_execution, guard, keep_logs=not own)
+
+    def make_predict_function(self, force=False):
+        if getattr(self, "predict_function", None) is not None and not force:
+            return
+        if self._distribute_strategy:
+            super().make_predict_function(force)
+            return
+
+        def predict_step(x):
+            return self.predict_step((x,))
+
+        def predict_batches(batches):
+            xs = (self.admit(intake.x_of(batch), whole=False) for batch in batches)
+            run = predict_step if self.run_eagerly else compiling.compiled(self, predict_step)
+            return keras.tree.map_structure(lambda *parts: tf.concat(parts, 0), *map(run, xs))
+
+        self.predict_function = predict_batches
 
     @property
     def metrics(self):
-        return self._trackers
+        return keras.layers.Layer.metrics.fget(self)  # a model's own would ask `compile` for some
 
     def train_step(self, data):
         self.optimizer.apply(self.batch_gradients(data), self.trainable_variables)
@@ -152,11 +169,10 @@ class IWAE(Hierarchy):
 
     def batch_gradients(self, data):
         """Returns the gradients of the loss of a batch for the trainable variables, and updates the metrics."""
-        objective = self.objective
-        # Of the whole batch are what a user's layer keeps of it (batch normalisation, say) and the KL of free bits.
-        whole = any(layer.non_trainable_variables for layer in (*self.encoder, *self.decoder, self.prior)) or any(
-            part.free_bits for part in (objective, objective.inference) if part
-        )
+        objective, (x, sample_weight) = self.objective, training.unpack(self, data)
+        # Of the whole batch are what a layer keeps of it (batch normalisation, say) and the KL of free bits.
+        whole = self.state() or any(part.free_bits for part in (objective, objective.inference) if part)
+        data = x, None, sample_weight
         shares = [data] if whole else training.shares(data, objective.num_particles)
         parts = list(map(self._gradients, shares))
         return [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
@@ -166,20 +182,19 @@ class IWAE(Hierarchy):
         return self.get_metrics_result()
 
     def evaluated(self, data, seed):
-        """Computes what is logged of a batch of evaluation, a dict of `[batch]`."""
-        objective, (x, *_) = self.objective, keras.utils.unpack_x_y_sample_weight(data)
-        x = self.preprocess(x, seed)
-        terms = self.terms(
-            x, self.posterior(x), objective.num_particles, random.fold_in(seed, 1), objective.analytic_kl
-        )
-        return gradients.quantities(self, objective, terms)
+        """Computes what is logged of a batch of evaluation, a dict of `[batch]`; the weight of the KL is 1 in it."""
+        objective, (x, _) = self.objective, training.unpack(self, data)
+        with self.phase(training=False):
+            x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
+            terms = self.terms(x, self.posterior(x), objective.num_particles, seed, objective.analytic_kl)
+        return gradients.quantities(objective, terms)
 
     def computed(self, data, seed):
         """Computes the gradients of the loss of a batch, and what is logged of it, a dict of `[batch]`."""
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        x = self.preprocess(x, seed)
-        seed = random.fold_in(seed, 1)
-        return gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
+        x, sample_weight = training.unpack(self, data)
+        with self.phase(training=True):
+            x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
+            return gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
 
     def _gradients(self, data):
         """Returns the gradients of the loss for the trainable variables, and updates the metrics."""
@@ -188,92 +203,102 @@ class IWAE(Hierarchy):
         return computed
 
     def _track(self, values, data):
-        _, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        for tracker in self._trackers:
+        _, sample_weight = training.unpack(self, data)
+        for tracker in self.trackers:
             tracker.update_state(values[tracker.name], sample_weight=sample_weight)
 
     # ------------------------------------------------------------------------------------------ data at the door
 
     def fit(
         self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
-        validation_data=None, shuffle=True, class_weight=None, sample_weight=None, **kwargs,
+        validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
+        steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
     ):  # fmt: skip
         """As `keras.Model.fit`; arrays are shuffled with the model's seed, so that the same seed repeats the run.
 
+        Sample weights need no targets: they weight the rows in the loss, its gradient and all metrics. Targets are
+        read by `class_weight` alone. Validation uses the objective's own bound, at a `kl_weight` of 1.
+
         With `initial_epoch` data of `iwae_tf.data` come in the order that they would have had in that epoch.
+
+        Raises:
+          ValueError: if data are not what the model was built for, hold NaN, have no end or are empty; if weights are
+            negative or not one for each row; or if `validation_split` is to cut anything but arrays.
+          TypeError: if the data are not numeric, or nothing that gives batches.
         """
-        first = self._look_at(x)
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = feeds.split_validation((x, y, sample_weight), validation_split)
+        order = (lambda: random.derive(*(int(n) & 0xFFFFFFFF for n in self.next_seed()))) if shuffle else None
+        feed = feeds.make(
+            self, x, y, sample_weight, batch_size, steps_per_epoch, order, bool(class_weight), "steps_per_epoch"
+        )
         self._assert_compile_called("fit")
-        self.data_dtype = self.data_dtype if first is None else _dtype(first)
-        batch_bytes = 1 if first is None else first[: (batch_size or 32) if intake.is_array(x) else None].nbytes
-        if validation_split and validation_data is None and intake.is_array(x):
-            (x, y, sample_weight), validation_data = intake.split_validation((x, y, sample_weight), validation_split)
-        if validation_data is not None:
-            self._look_at(validation_data)
-        kwargs = {**kwargs, "epochs": epochs, "verbose": verbose, "callbacks": callbacks, "class_weight": class_weight}
-        if shuffle and intake.is_array(x):
-            seed = random.derive(*(int(n) & 0xFFFFFFFF for n in self.next_seed()))
-            kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
-            x = batches((x, y, sample_weight), batch_size or 32, seed)
-            y = sample_weight = batch_size = None
+        self.data_dtype = feed.dtype or self.data_dtype
         if self._choose_steps:
-            given = kwargs.get("steps_per_epoch")
-            num_batches = given or intake.num_batches(x)
-            self._set_steps(training.steps_per_execution(num_batches, batch_bytes, exact=bool(given)))
-        x, kwargs["steps_per_epoch"] = self._whole_executions(
-            x, kwargs.get("steps_per_epoch"), class_weight, kwargs.get("initial_epoch", 0)
-        )
-        validation_data, kwargs["validation_steps"] = self._whole_executions(
-            validation_data, kwargs.get("validation_steps")
-        )
-        with replicas.all_there():
-            return super().fit(
-                x, y, batch_size, validation_data=validation_data, shuffle=False, sample_weight=sample_weight, **kwargs
-            )
+            steps, every = steps_per_epoch or feed.num_batches, training.acts_every(keras.tree.flatten(callbacks))
+            self._set_steps(training.steps_per_execution(steps, feed.batch_bytes, bool(steps_per_epoch), every))
+        validation = None
+        if validation_data is not None:
+            (x, y, sample_weight), size = feeds.parts_of(validation_data), validation_batch_size or batch_size
+            validation = feeds.make(self, x, y, sample_weight, size, validation_steps, argument="validation_steps")
+            validation, validation_steps = self._whole_executions(validation, validation_steps)
+        data, steps_per_epoch = self._whole_executions(feed, steps_per_epoch, class_weight, initial_epoch)
+        try:
+            with replicas.all_there(), hooks.around(callbacks) as watchers:
+                return super().fit(
+                    data, epochs=epochs, verbose=verbose, callbacks=watchers, validation_data=validation,
+                    shuffle=shuffle and isinstance(data, keras.utils.PyDataset), class_weight=class_weight,
+                    initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps,
+                    validation_freq=validation_freq,
+                )  # fmt: skip
+        finally:
+            self.guard = None  # after an interrupt Keras does not tell a guard that the training has ended
 
     def _set_steps(self, steps):
         if steps != self.steps_per_execution:
             self.steps_per_execution: int = steps
             self.train_function = self.test_function = None
 
-    def _whole_executions(self, x, steps, class_weight=None, first_pass=0):
+    def _whole_executions(self, feed, steps, class_weight=None, first_pass=0):
         """Returns a pipeline of `data.batches` as one of whole executions, and what Keras is to take for an epoch."""
-        several = bool(self._distribute_strategy)
+        several, x = bool(self._distribute_strategy), feed.data
         if hasattr(x, "executions") and not (steps or class_weight):
-            x, steps = x.executions(1 if several else self.steps_per_execution, first_pass), intake.num_batches(x)
+            x, steps = x.executions(1 if several else self.steps_per_execution, first_pass), feed.num_batches
         return (replicas.shared_out(x) if several and isinstance(x, tf.data.Dataset) else x), steps
 
-    def evaluate(self, x=None, *args, **kwargs):
-        """As `keras.Model.evaluate`."""
-        if not kwargs.get("_use_cached_eval_dataset"):  # fit has looked at its validation data already
-            self._look_at(x)
-        return super().evaluate(x, *args, **kwargs)
-
-    def predict(self, x, *args, **kwargs):
-        """As `keras.Model.predict`: reconstructions, the means of p(x|z) for one z ~ q(z|x) each."""
-        self._look_at(x)
-        return super().predict(x, *args, **kwargs)
-
-    def _look_at(self, data):
-        """Raises a clear error for data that the model cannot take; returns the x it has looked at, or `None`."""
-        x = intake.first_x(data)
-        if x is not None:
-            if not self.built:
-                self.build((None, *x.shape[1:]))
-            intake.check(x, self.event_shape, self.preprocessing or self.decoder[-1], self.admits_missing)
-            if x.dtype.kind == "f" and np.isnan(x).any() and not self.reads_missing:
-                raise ValueError(
-                    "Expected an encoder that reads NaN, such as one with layers.TableFeatures, or incomplete=True. "
-                    f"Received: {np.isnan(x).sum()} missing entries, of which the encoder makes NaN"
+    def evaluate(
+        self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, callbacks=None,
+        return_dict=False, **kwargs,
+    ):  # fmt: skip
+        """As `keras.Model.evaluate`; the bound is the objective's own, at a `kl_weight` of 1."""
+        if not kwargs.get("_use_cached_eval_dataset"):  # of fit, which has made them a `Feed` already
+            feed = feeds.make(self, x, y, sample_weight, batch_size, steps)
+            self._assert_compile_called("evaluate")
+            x, steps = self._whole_executions(feed, steps)
+            with hooks.around(callbacks) as watchers:
+                return super().evaluate(
+                    x, verbose=verbose, steps=steps, callbacks=watchers, return_dict=return_dict, **kwargs
                 )
-            self.data_dtype = self.data_dtype or _dtype(x)
-        return x
+        return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs)
 
-    def admit(self, x):
-        """Looks at a batch and makes it a tensor; one of a graph passes, since it has no values to look at yet."""
-        if tf.is_tensor(x) and not hasattr(x, "numpy"):
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """As `keras.Model.predict`: reconstructions, the means of p(x|z) for one z ~ q(z|x) each."""
+        return super().predict(feeds.make(self, x, None, None, batch_size, steps).data, None, verbose, steps, callbacks)
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """As `keras.Model.train_on_batch`."""
+        x, y, sample_weight = feeds.one_batch(self, x, y, sample_weight)
+        return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """As `keras.Model.test_on_batch`."""
+        return super().test_on_batch(*feeds.one_batch(self, x, y, sample_weight), return_dict)
+
+    def admit(self, x, whole=True):
+        """Checks data and makes them a tensor; see `intake.admit`. A tensor of a graph has no values to check yet."""
+        if tf.is_tensor(x) and not isinstance(x, tf.SparseTensor) and not hasattr(x, "numpy"):
             return x
-        return tf.convert_to_tensor(x, _dtype(self._look_at(intake.as_array(x))))
+        return tf.convert_to_tensor(intake.admit(self, x, whole))
 
     # ------------------------------------------------------------------------------------------ use
 
@@ -307,7 +332,8 @@ class IWAE(Hierarchy):
 
         With a ladder it is q(z_1|z_2, x), the layers above drawn once.
         """
-        return self._infer_once(self.admit(x), self.next_seed(None))[0][0]
+        x, seed = self.admit(x), self.next_seed()
+        return self.infer(self.posterior(self.preprocess(x, seed)), (), random.fold_in(seed, 1))[0][0]
 
     def log_weights(self, x, num_samples, seed=None):
         """Draws log w = log p(x, z) - log q(z|x) for z ~ q(z|x), in nats; `kl_weight` applies, as in training.
@@ -365,11 +391,12 @@ class IWAE(Hierarchy):
         return self._reconstruct(self.admit(x), self.next_seed(seed))
 
     def _reconstruct(self, x, seed):
-        _, z = self._infer_once(x, seed)
-        return self.generate(0, z[0], z[-1]).mean()
+        return self.reconstruction(self.preprocess(x, seed), random.fold_in(seed, 1))
 
-    def _infer_once(self, x, seed):
-        return self.infer(self.posterior(self.preprocess(x, seed)), (), random.fold_in(seed, 1))
+    def reconstruction(self, x, seed):
+        """Returns the mean of p(x|z_1) for one z_1 ~ q(z_1|x) each, for x as the likelihood sees it."""
+        _, z = self.infer(self.posterior(x), (), seed)
+        return self.generate(0, z[0], z[-1]).mean()
 
     # ------------------------------------------------------------------------------------------ saving
 
@@ -385,6 +412,24 @@ class IWAE(Hierarchy):
         model.data_dtype = data_dtype
         return model
 
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """As `keras.Model.save`, in Keras' own format.
+
+        Raises:
+          ValueError: if the name ends in something else than `.keras`: HDF5 cannot hold what it takes to load a model.
+        """
+        if not str(filepath).endswith(".keras"):
+            raise ValueError(f"Expected a path that ends in .keras. Received: {filepath}")
+        super().save(filepath, overwrite, zipped, **kwargs)
+
+    def export(self, *args, **kwargs):
+        """Points to `iwae_tf.export`, whose SavedModel has an endpoint for each use.
+
+        Raises:
+          NotImplementedError: always.
+        """
+        raise NotImplementedError("Expected iwae_tf.export(model, path), which writes every endpoint. Received: export")
+
     def get_compile_config(self):
         config = super().get_compile_config()
         # A choice, not what was chosen: a reloaded model would run one step at a time.
@@ -393,8 +438,3 @@ class IWAE(Hierarchy):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
-
-
-def _dtype(x):
-    """Returns the name of the dtype in which the model takes an array."""
-    return "float32" if x.dtype.kind == "f" else x.dtype.name

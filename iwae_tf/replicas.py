@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.data import Execution
+from iwae_tf.layers import rules
 from iwae_tf.objectives.base import check_choice
-from iwae_tf.training import Executions
+from iwae_tf.training import Executions, unpack
 
 #: Names of strategies: one process with all its devices, or the processes that TF_CONFIG names.
 STRATEGIES = {
@@ -84,7 +85,8 @@ def make_function(model, num_steps, train):
     def of_replica(data, seed):
         context = tf.distribute.get_replica_context()
         seed = random.fold_in(seed, context.replica_id_in_sync_group)
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, sample_weight = unpack(model, data)
+        data = rules.asserted(x, model.rules(x)), None, sample_weight
         if not train:
             return _totals(model, model.evaluated(data, seed), sample_weight)
         gradients, values = model.computed(data, seed)
@@ -105,7 +107,7 @@ def make_function(model, num_steps, train):
         done = 0
         for batch in taken(iterator):
             *sums, count = tf.unstack(step(batch, model.next_seed()))
-            for tracker, total in zip(model.metrics, sums, strict=True):
+            for tracker, total in zip(model.trackers, sums, strict=True):
                 tracker.total.assign_add(total)
                 tracker.count.assign_add(count)
             done += 1
@@ -114,6 +116,9 @@ def make_function(model, num_steps, train):
         return model.get_metrics_result()
 
     def taken(iterator):
+        if not hasattr(iterator, "get_next_as_optional"):  # batches of Python's own, from `train_on_batch`
+            yield from (tuple(part for part in batch if part is not None) for batch in iterator)
+            return
         for _ in range(num_steps):
             batch = iterator.get_next_as_optional()
             if not batch.has_value():
@@ -147,6 +152,6 @@ def _totals(model, values, sample_weight):
     """Sums what is logged over the rows, and the rows or their weights: the metrics in their order, then the count."""
     loss = values["loss"]
     weights = tf.ones_like(loss) if sample_weight is None else tf.cast(sample_weight, loss.dtype)
-    names = [tracker.name for tracker in model.metrics]
+    names = [tracker.name for tracker in model.trackers]
     sums = [tf.reduce_sum(tf.where(weights > 0, values[name] * weights, 0)) for name in names]
-    return tf.cast(tf.stack([*sums, tf.reduce_sum(weights)]), model.metrics[0].dtype)
+    return tf.cast(tf.stack([*sums, tf.reduce_sum(weights)]), model.trackers[0].dtype)

@@ -367,7 +367,7 @@ def test_encode_and_shapes(model, x):
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
 BAD = {
-    "shape": (IMAGES[:, :7], ValueError, r"shape \[n, 8, 8, 1\]. Received: shape \(\d+, 7, 8, 1\)"),
+    "shape": (IMAGES[:, :7], ValueError, r"shape \[n, 8, 8, 1\]. Received: shape \(\w+, 7, 8, 1\)"),
     "flat": (IMAGES.reshape(10, 64), ValueError, "Received: shape"),
     "one": (IMAGES[0], ValueError, "Received: shape"),
     "empty": (IMAGES[:0], ValueError, "at least one observation"),

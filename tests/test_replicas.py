@@ -77,6 +77,35 @@ for name in ("loss", "val_loss"):
     np.testing.assert_allclose(history[name], again[name], atol=0.6)
 """
 
+#: Free bits, whose floor is under the mean of the whole batch: 8/5 of these uneven parts, and 0 of the first alone.
+FREE_BITS = """
+from iwae_tf.hierarchy import Terms
+parts = [tf.zeros([1, 3]), tf.fill([1, 2], 4.0)]
+kl = strategy.experimental_distribute_values_from_function(lambda c: parts[c.replica_id_in_sync_group])
+def log_weights(kl, free_bits):
+    return Terms(tf.zeros_like(kl), [kl], kl).log_weights(free_bits=free_bits)
+for floor, expected in ((1.5, [0, 0, 0, -4, -4]), (1.7, [-1.7] * 5)):
+    values = strategy.experimental_local_results(strategy.run(log_weights, (kl, floor)))
+    np.testing.assert_allclose(np.concatenate([v.numpy().ravel() for v in values]), expected, rtol=1e-6)
+"""
+
+#: Data that cannot be, and methods that take one batch.
+BAD = """
+with strategy.scope():
+    model = make()
+floats = np.random.default_rng(0).random((12, 8, 8, 1)).astype(np.float32)
+bad = floats.copy()
+bad[7] = np.nan
+for given in (bad, tf.data.Dataset.from_tensor_slices(bad).batch(4)):
+    try:
+        model.fit(given, verbose=0)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        assert "Expected finite data" in str(error), error
+    else:
+        raise AssertionError("nobody has noticed")
+assert np.isfinite(model.train_on_batch(floats)).all() and np.isfinite(model.test_on_batch(floats)).all()
+"""
+
 #: What else a model is for.
 REST = """
 x = held[:16]
@@ -92,7 +121,9 @@ assert np.isfinite(several.fit(held, batch_size=48, verbose=0).history["loss"]).
 """
 
 
-@pytest.mark.parametrize("devices, code", [(2, EXACT + LIKE_ONE + REST), (4, EXACT + LIKE_ONE)], ids=["2", "4"])
+@pytest.mark.parametrize(
+    "devices, code", [(2, EXACT + FREE_BITS + BAD + LIKE_ONE + REST), (4, EXACT + LIKE_ONE)], ids=["2", "4"]
+)
 def test_devices_of_one_process(devices, code, tmp_path):
     command = [sys.executable, "-c", SETUP + code, str(devices), str(tmp_path / "m.keras")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

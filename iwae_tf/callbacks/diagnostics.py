@@ -65,7 +65,7 @@ class Diagnostics(keras.callbacks.Callback):
     # ------------------------------------------------------------------------------------------ when
 
     def on_train_begin(self, logs=None):
-        self._x = intake.first_rows(self.data, self.num_observations)
+        self._x = intake.first_rows(self.model, self.data, self.num_observations)
         if len(self._x) < 2:
             raise ValueError(f"Expected at least two observations to diagnose. Received: {len(self._x)}")
         if self.labels is not None and len(self.labels) < len(self._x):

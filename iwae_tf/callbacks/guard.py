@@ -92,7 +92,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
             variable.assign(value)
 
     def _is_finite(self, logs):
-        values = [logs["loss"], *(variable.value for variable in self.model.trainable_variables)]
+        values = [*keras.tree.flatten(logs), *(variable.value for variable in self.model.trainable_variables)]
         return bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values]))
 
     def _leave_out(self, size, layer, rows):
@@ -140,11 +140,13 @@ def find(model, x):
 def _finite(model, x):
     """Returns for each layer, q bottom up and then p top down, which rows `[batch]` it is finite for."""
     seed = model.next_seed()
-    x = model.preprocess(x, seed)
-    posteriors, z = model.infer(model.posterior(x), model.objective.num_particles, random.fold_in(seed, 1))
-    observation, *priors = model.generative(z)
-    q = [[z_l, q_l.log_prob(z_l)] for q_l, z_l in zip(posteriors, z, strict=True)]
-    p = [[p_l.log_prob(z_l)] for p_l, z_l in zip(priors, z, strict=True)]
-    for values in (*q, *reversed(p), [observation.log_prob(x)]):
+    with model.phase(training=True):
+        x = model.preprocess(x, seed)
+        posteriors, z = model.infer(model.posterior(x), model.objective.num_particles, random.fold_in(seed, 1))
+        observation, *priors = model.generative(z)
+        q = [[z_l, q_l.log_prob(z_l)] for q_l, z_l in zip(posteriors, z, strict=True)]
+        p = [[p_l.log_prob(z_l)] for p_l, z_l in zip(priors, z, strict=True)]
+        likelihood = [observation.log_prob(x)]
+    for values in (*q, *reversed(p), likelihood):
         axes = [tuple(axis for axis in range(value.shape.rank) if axis != 1) for value in values]
         yield np.all([np.isfinite(v).all(axis) for v, axis in zip(values, axes, strict=True)], axis=0)

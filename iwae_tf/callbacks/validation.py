@@ -30,7 +30,7 @@ class ValidationLogLikelihood(keras.callbacks.Callback):
         self.data, self.seed = data, seed
 
     def on_train_begin(self, logs=None):
-        self._x = intake.first_rows(self.data, self.num_observations)
+        self._x = intake.first_rows(self.model, self.data, self.num_observations)
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:

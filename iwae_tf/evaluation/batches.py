@@ -19,11 +19,11 @@ def seen_batches(model, data, seed=0, verbose=0):
     Raises:
       ValueError: if the data are not such as the model takes.
     """
-    parts, size = intake.x_batches(data)
+    parts, size = intake.x_batches(model, data)
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
     for i, x in enumerate(parts):
         batch_seed = random.fold_in(random.as_seed(seed), i)
-        yield model.preprocess(model.admit(x), batch_seed), random.fold_in(batch_seed, 1)
+        yield model.preprocess(x, batch_seed), random.fold_in(batch_seed, 1)
         progress.update(i + 1)
 
 

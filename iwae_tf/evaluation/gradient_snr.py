@@ -83,7 +83,7 @@ def _moments(model, objective, num_repeats, x, seed):
         return means, [s / (num_repeats - 1) for s in squares]
 
     variables = map(id, model.trainable_variables)
-    return compiled(model, moments, id(objective), num_repeats, *variables)(x, seed)
+    return compiled(model, moments, objective, num_repeats, *variables)(x, seed)
 
 
 def _joined(arrays, chosen):

@@ -5,7 +5,7 @@ import pandas as pd
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from iwae_tf import random
+from iwae_tf import compiling, random
 from iwae_tf.evaluation.batches import seen_batches
 from iwae_tf.evaluation.log_likelihood import log_likelihood
 from iwae_tf.layers.normal import Normal
@@ -51,7 +51,10 @@ def inference_gaps(
     rows = []
     for x, batch_seed in seen_batches(model, data, seed, verbose):
         q = model.posterior(x)
-        best = _best_gaussian(model, x, q, num_steps, num_samples, learning_rate, batch_seed)
+        key = (_Ascent, q.mean().shape, num_steps, num_samples, learning_rate)
+        if key not in model.programs:
+            model.programs[key] = _Ascent(model, *key[1:])
+        best = model.programs[key].best(x, q, batch_seed)
         last = random.fold_in(batch_seed, num_steps)
         elbos = [_elbo(model, x, d, 64 * num_samples, last) for d in (q, best)]
         rows.append(pd.DataFrame({name: e.numpy() for name, e in zip(("elbo", "optimized"), elbos, strict=True)}))
@@ -67,21 +70,48 @@ def _elbo(model, x, q, num_samples, seed):
     return tf.reduce_mean(model.score(x, z, [q]).log_weights(), axis=0)
 
 
-def _best_gaussian(model, x, q, num_steps, num_samples, learning_rate, seed):
-    loc, log_scale = (tf.Variable(v) for v in (q.mean(), tf.math.log(q.stddev())))
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, num_steps))
-    optimizer.build([loc, log_scale])
+class _Ascent:
+    """Gradient ascent of the ELBO over diagonal Gaussians, one for each row of a batch, compiled once for all batches.
 
-    def gaussian():
-        return tfd.Independent(Normal(tf.identity(loc), tf.exp(log_scale)), loc.shape.rank - 1)
+    Args:
+      model: an `IWAE` with one stochastic layer.
+      shape: that of the means, `[batch, *event]`.
+      num_steps: steps of Adam.
+      num_samples: samples per observation and step.
+      learning_rate: that of Adam at the start.
+    """
 
-    @tf.function(jit_compile=bool(model.jit_compile))
-    def train():
-        for i in tf.range(num_steps):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch([loc, log_scale])
-                loss = -tf.reduce_sum(_elbo(model, x, gaussian(), num_samples, random.fold_in(seed, i)))
-            optimizer.apply(tape.gradient(loss, [loc, log_scale]), [loc, log_scale])
+    def __init__(self, model, shape, num_steps, num_samples, learning_rate):
+        dtype = model.dtype_policy.variable_dtype
+        self._parameters = [tf.Variable(tf.zeros(shape, dtype)) for _ in ("loc", "log_scale")]
+        optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, num_steps))
+        optimizer.build(self._parameters)
+        self._state = optimizer.variables
+        self._start = [tf.identity(variable.value) for variable in self._state]
 
-    train.get_concrete_function()()
-    return gaussian()
+        def train(x, seed):
+            def step(i):
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(self._parameters)
+                    loss = -tf.reduce_sum(_elbo(model, x, self._gaussian(), num_samples, random.fold_in(seed, i)))
+                optimizer.apply(tape.gradient(loss, self._parameters), self._parameters)
+                return (i + 1,)
+
+            tf.while_loop(lambda i: i < num_steps, step, (tf.constant(0),), parallel_iterations=1)
+
+        def make(jit_compile):
+            return compiling.function(train, jit_compile=jit_compile)
+
+        self._train = compiling.with_fallback(model, make)
+
+    def _gaussian(self):
+        loc, log_scale = map(tf.identity, self._parameters)
+        return tfd.Independent(Normal(loc, tf.exp(log_scale)), loc.shape.rank - 1)
+
+    def best(self, x, q, seed):
+        """Returns the best Gaussian for the rows of x, sought from the mean and the deviation of q on."""
+        values = (q.mean(), tf.math.log(q.stddev()), *self._start)
+        for variable, value in zip((*self._parameters, *self._state), values, strict=True):
+            variable.assign(value)
+        self._train(x, seed)
+        return self._gaussian()

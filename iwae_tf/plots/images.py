@@ -78,7 +78,7 @@ def interpolations(model, first, second, num_steps=10, seed=0):
         posteriors, z = model.infer(model.posterior(seen), (), random.fold_in(seed, 1))
         ends.append(posteriors[0].mean())
         top = z[-1] if top is None else top
-    shares = np.linspace(0, 1, num_steps, dtype=np.float32)
+    shares = tf.linspace(tf.zeros([], ends[0].dtype), 1, num_steps)
     rows = [model.generate(0, (1 - share) * ends[0] + share * ends[1], top).mean() for share in shares]
     images = tf.reshape(tf.stack(rows, 1), [-1, *model.event_shape])
     return _grid(_images(model, images), num_steps, "means of p(x|z) between two codes")
@@ -99,9 +99,10 @@ def manifold(model, n=20, span=0.99):
       ValueError: if the observations are no images, or z is not of two dimensions.
     """
     check_plane(model)
-    along = stats.norm.ppf(np.linspace((1 - span) / 2, (1 + span) / 2, check_count(n, "n"))).astype(np.float32)
-    z = np.stack(np.meshgrid(along, along[::-1]), -1).reshape(-1, 2)
-    images = model.generate(0, tf.constant(z), tf.constant(z)).mean()
+    along = stats.norm.ppf(np.linspace((1 - span) / 2, (1 + span) / 2, check_count(n, "n")))
+    grid = np.stack(np.meshgrid(along, along[::-1]), -1).reshape(-1, 2)
+    z = tf.constant(grid, model.dtype_policy.variable_dtype)
+    images = model.generate(0, z, z).mean()
     return _grid(_images(model, images), n, "means of p(x|z) over the plane of z")
 
 

@@ -54,7 +54,7 @@ def _on_squares(model, q, seen, squares, num_points):
     for left, right, bottom, top in squares:
         along = np.linspace(left, right, num_points), np.linspace(bottom, top, num_points)
         grids.append(np.stack(np.meshgrid(*along), -1).reshape(-1, 2))
-    z = tf.constant(np.stack(grids, 1), tf.float32)  # [points, n, 2]
+    z = tf.constant(np.stack(grids, 1), model.dtype_policy.variable_dtype)  # [points, n, 2]
     observation, prior = model.generative([z])
     densities = tf.nn.softmax([observation.log_prob(seen) + prior.log_prob(z), q.log_prob(z)], axis=1)
     return np.stack(grids), tf.transpose(densities, (2, 0, 1)).numpy()

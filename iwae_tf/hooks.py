@@ -1,0 +1,60 @@
+"""Callbacks that `fit` and `evaluate` add of their own accord."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class WatchMasks(keras.callbacks.Callback):
+    """Refuses streams of uint8 that hold only 0 and 1 once a whole pass has shown it.
+
+    Read as pixels from 0 to 255, such masks are nearly black. Arrays are refused before the first step; of a stream a
+    single batch does not tell.
+    """
+
+    def on_train_begin(self, logs=None):
+        self.model.train_function.largest = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check(self.model.train_function)
+
+    def on_test_begin(self, logs=None):
+        self.model.test_function.largest = 0
+
+    def on_test_end(self, logs=None):
+        self._check(self.model.test_function)
+
+    def _check(self, function):
+        largest = getattr(function, "largest", 0)
+        if largest and hasattr(self.model.preprocessing, "check_all"):
+            self.model.preprocessing.check_all(np.array([largest], np.uint8))
+
+
+@contextlib.contextmanager
+def around(callbacks: Any) -> Iterator[list[keras.callbacks.Callback]]:
+    """Yields the callbacks of a user, as `keras.Model.fit` takes them, with those of this module around them.
+
+    Between the first and the last, at the end of an epoch, TensorFlow records all summaries. Left to itself, Keras'
+    `TensorBoard` with an `update_freq` writes nothing where the number of batches so far is no multiple of it.
+    """
+    scopes = contextlib.ExitStack()
+
+    def begin(epoch, logs):
+        scopes.enter_context(tf.summary.record_if(True))
+
+    def end(epoch, logs):
+        scopes.close()
+
+    first, last = (keras.callbacks.LambdaCallback(on_epoch_end=hook) for hook in (begin, end))
+    with scopes:
+        yield [first, *_as_list(callbacks), last, WatchMasks()]
+
+
+def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks.callbacks
+    return keras.tree.flatten(callbacks) if callbacks else []
