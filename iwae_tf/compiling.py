@@ -15,7 +15,7 @@ def function(python_function, **options):
     """
     counted: Any = functools.partial(python_function)
     counted.__name__ = python_function.__name__
-    return tf.function(counted, **{"autograph": False, **options})
+    return tf.function(counted, autograph=False, **options)
 
 
 def with_fallback(model, make):

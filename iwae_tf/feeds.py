@@ -20,14 +20,12 @@ class Feed(NamedTuple):
       num_batches: batches in one pass, or `None` where their number is not known.
       batch_bytes: bytes of a batch, or 1 where they are not known.
       dtype: name of the dtype in which the model takes the data, or `None` where it is not known.
-      is_whole: whether all of the data have been looked at; of a stream each batch is when its turn comes.
     """
 
     data: Any
     num_batches: int | None = None
     batch_bytes: int = 1
     dtype: str | None = None
-    is_whole: bool = False
 
 
 def make(
@@ -88,7 +86,7 @@ def _of_arrays(model, data, y, sample_weight, batch_size, steps, seed, keep_targ
     y = _targets(y) if keep_targets else None
     order = {"shuffle": False} if seed is None else {"seed": seed()}
     pipeline = batches(x if y is None and weights is None else (x, y, weights), size, **order)
-    return Feed(pipeline, intake.num_batches(pipeline), x[:size].nbytes, x.dtype.name, is_whole=True)
+    return Feed(pipeline, intake.num_batches(pipeline), x[:size].nbytes, x.dtype.name)
 
 
 def _targets(y):
@@ -105,7 +103,7 @@ def _of_dataset(model, data, steps, argument, keep_targets):
         x, _, weights = keras.utils.unpack_x_y_sample_weight(data.arrays)
         x = intake.admit(model, x)
         intake.as_weights(weights, len(x))
-        return Feed(data, intake.num_batches(data), x[: data.batch_size].nbytes, x.dtype.name, is_whole=True)
+        return Feed(data, intake.num_batches(data), x[: data.batch_size].nbytes, x.dtype.name)
     x, _, weights = keras.utils.unpack_x_y_sample_weight(data.element_spec)
     x = intake.x_of(x)
     if not isinstance(x, tf.TensorSpec):
@@ -145,7 +143,7 @@ def _conform(model, batch):
         expected = ", ".join(map(str, ("n", *model.event_shape)))
         raise ValueError(f"Expected batches of shape [{expected}]. Received: shape {x.shape}")
     x = x.astype(intake.dtype_of(model, x.dtype), copy=False)
-    weights = intake.as_weights(weights, len(x))
+    weights = intake.as_weights(weights, len(x), check_values=False)  # which is done where they are pulled
     if weights is not None:
         return x, np.zeros(len(x), np.float32) if y is None else y, weights
     return (x,) if y is None else (x, y)

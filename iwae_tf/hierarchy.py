@@ -48,6 +48,7 @@ def in_phase(method):
     """
 
     @functools.wraps(method)
+    @tf.autograph.experimental.do_not_convert  # which takes all functions of this definition for one
     def run(self, *args, **kwargs):
         with self.phase(None):
             return method(self, *args, **kwargs)

@@ -9,27 +9,27 @@ import numpy as np
 import tensorflow as tf
 
 
-class WatchMasks(keras.callbacks.Callback):
-    """Refuses streams of uint8 that hold only 0 and 1 once a whole pass has shown it.
+class WatchStreams(keras.callbacks.Callback):
+    """Begins each pass over a stream, and refuses streams of uint8 that hold only 0 and 1 once a pass has shown it.
 
     Read as pixels from 0 to 255, such masks are nearly black. Arrays are refused before the first step; of a stream a
     single batch does not tell.
     """
 
     def on_train_begin(self, logs=None):
-        self.model.train_function.largest = 0
+        self.model.train_function.largest = None
 
     def on_epoch_end(self, epoch, logs=None):
         self._check(self.model.train_function)
 
     def on_test_begin(self, logs=None):
-        self.model.test_function.largest = 0
+        self.model.test_function.largest = None
 
     def on_test_end(self, logs=None):
         self._check(self.model.test_function)
 
     def _check(self, function):
-        largest = getattr(function, "largest", 0)
+        largest = getattr(function, "largest", None)
         if largest and hasattr(self.model.preprocessing, "check_all"):
             self.model.preprocessing.check_all(np.array([largest], np.uint8))
 
@@ -51,7 +51,7 @@ def around(callbacks: Any) -> Iterator[list[keras.callbacks.Callback]]:
 
     first, last = (keras.callbacks.LambdaCallback(on_epoch_end=hook) for hook in (begin, end))
     with scopes:
-        yield [first, *_as_list(callbacks), last, WatchMasks()]
+        yield [first, *_as_list(callbacks), last, WatchStreams()]
 
 
 def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:

@@ -137,7 +137,7 @@ def check_dtype(model: Any, dtype: np.dtype) -> None:
         check_data(nothing)
 
 
-def as_weights(weights: Any, size: int) -> np.ndarray | None:
+def as_weights(weights: Any, size: int, check_values: bool = True) -> np.ndarray | None:
     """Returns the weights of `size` rows, `[size]` or `[size, 1]`, as floats `[size]`; `None` stays `None`.
 
     Raises:
@@ -151,7 +151,7 @@ def as_weights(weights: Any, size: int) -> np.ndarray | None:
     if weights.shape not in ((size,), (size, 1)):
         raise ValueError(f"Expected a weight for each of {size} rows. Received: weights of shape {weights.shape}")
     weights = weights.reshape(size).astype(np.float32)
-    if not (np.isfinite(weights) & (weights >= 0)).all():
+    if check_values and not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("Expected weights that are finite and not negative. Received: others")
     return weights
 

@@ -95,12 +95,13 @@ class Executions:
     Attributes:
       run: takes up to `num_steps` steps and returns the metrics; raises `StopIteration` when the data end.
       take: a function that takes the same batches off the iterator, and does nothing with them.
-      largest: the largest number in the uint8 data of streams so far; see `hooks.WatchMasks`.
+      largest: the largest number in the uint8 data of a stream so far, or `None` before its first batch; see
+        `hooks.WatchStreams`.
     """
 
     run: Callable
     take: Callable
-    largest: int = 0
+    largest: int | None = None
 
     def __call__(self, iterator):
         return self.run(iterator)
@@ -147,13 +148,21 @@ def make_function(model, step, num_steps, guard=lambda: None, keep_logs=False):
     def pull_batches(iterator, num_steps):
         return _pull(model, iterator, num_steps)
 
-    pull = compiling.function(pull_batches, autograph=True, reduce_retracing=True)
+    pull = compiling.function(pull_batches, reduce_retracing=True)
 
     def groups(iterator):
         for x, sample_weight, count in _groups(model, pull, iterator, num_steps):
-            if executions.largest <= 1 and x.dtype == tf.uint8 and not _is_whole(iterator):
-                executions.largest = max(executions.largest, int(tf.reduce_max(x)))
+            if not _is_whole(iterator):
+                look(x)
             yield x, sample_weight, count
+
+    def look(x):
+        """Looks at the first batch of a stream after the preprocessing too, and whether all so far may be a mask."""
+        if executions.largest is None:
+            intake.check(model, x[0].numpy())
+            executions.largest = 0
+        if x.dtype == tf.uint8 and executions.largest <= 1:
+            executions.largest = max(executions.largest, int(tf.reduce_max(x)))
 
     def function(iterator):
         logs = None
@@ -285,15 +294,19 @@ def _pull(model, iterator, num_steps):
         specs.append((tf.float32, ()))
     arrays = [tf.TensorArray(t, 0, True, infer_shape=False, element_shape=[None, *shape]) for t, shape in specs]
     sizes = tf.TensorArray(tf.int32, 0, dynamic_size=True, element_shape=[])
-    batch = iterator.get_next_as_optional()
-    i = tf.constant(0)
-    while i < num_steps and batch.has_value():
+
+    def goes_on(i, batch, *_):
+        return (i < num_steps) & batch.has_value()
+
+    def add(i, batch, arrays, sizes):
         values = parts(batch.get_value())
         arrays = [array.write(i, value) for array, value in zip(arrays, values, strict=True)]
-        sizes = sizes.write(i, tf.shape(values[0])[0])
-        i += 1
-        if i < num_steps:
-            batch = iterator.get_next_as_optional()
+        # None is taken beyond those that the program has room for.
+        batch = tf.cond(i + 1 < num_steps, iterator.get_next_as_optional, lambda: batch)
+        return i + 1, batch, arrays, sizes.write(i, tf.shape(values[0])[0])
+
+    start = tf.constant(0), iterator.get_next_as_optional(), arrays, sizes
+    *_, arrays, sizes = tf.while_loop(goes_on, add, start, parallel_iterations=1)
     rows = [array.concat() for array in arrays]
     valid = rules.all_valid(model.rules(rows[0]))
     for weights in rows[1:]:

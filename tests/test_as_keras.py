@@ -122,6 +122,17 @@ def test_values_are_looked_at_in_every_batch(stream):
     assert int(model.optimizer.iterations) == 0
 
 
+@pytest.mark.parametrize("stream", ["dataset", "generator", "array"])
+def test_what_a_users_own_preprocessing_makes_of_data(stream):
+    """Pixels of 0 to 255 behind a scaling that is none."""
+    model = of_images(preprocessing=keras.layers.Rescaling(1.0))
+    x = IMAGES.astype(np.float32)
+    given = {"dataset": batches(x), "generator": (x[i : i + 6] for i in range(0, 24, 6)), "array": x}[stream]
+    with pytest.raises(ValueError, match=r"IndependentBernoulli likelihood in \[0, 1\]"):
+        model.fit(given, verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
 MASKED = {"uint8": MASKS, "bool": MASKS.astype(bool), "float": MASKS.astype(np.float32)}
 
 

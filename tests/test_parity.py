@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy import sparse
 
-from .parity import b_of, ours, plain
+from .parity import b_of, ours, pair, plain
 
 ROWS, BATCH = 22, 5  # four batches of five and one of two
 EVENTS = [(3,), (2, 2, 1), (2, 4)]
@@ -119,8 +119,8 @@ def test_streams_in_fit_and_evaluate(kind, weighted, event_shape):
     x = rows(event_shape)
     parts = (x, x, WEIGHTS) if weighted else (x, x)
     epochs = 1 if kind in ("generator", "read once") else 2
-    result = fitted(mine := ours(event_shape), STREAMS[kind](*parts), epochs=epochs)
-    assert_same(result, fitted(theirs := plain(event_shape), dataset(*parts), epochs=epochs))
+    mine, theirs = pair(event_shape)
+    assert_same(fitted(mine, STREAMS[kind](*parts), epochs=epochs), fitted(theirs, dataset(*parts), epochs=epochs))
     made = ((mine, STREAMS[kind]), (theirs, dataset))  # Keras itself fails for data of unknown rank
     losses = [m.evaluate(make(*parts), verbose=0, return_dict=True)["loss"] for m, make in made]
     np.testing.assert_allclose(*losses, rtol=1e-5)
@@ -133,7 +133,7 @@ def test_arrays_in_every_method(kind, weights):
     x, w = rows(), None if weights is None else WEIGHT_FORMS[weights](WEIGHTS)
     plain_w = None if w is None else WEIGHTS
     data = ARRAYS[kind](x)
-    mine, theirs = ours(), plain()
+    mine, theirs = pair()
     assert_same(
         fitted(mine, data, batch_size=BATCH, epochs=2, sample_weight=w),
         fitted(theirs, x, x, batch_size=BATCH, epochs=2, sample_weight=plain_w),
@@ -162,7 +162,7 @@ def test_validation_data(kind, weights):
         given = STREAMS[kind](x, x, *theirs_w)
     logs = [
         model.fit(*arrays, validation_data=validation, epochs=2, batch_size=BATCH, shuffle=False, verbose=0).history
-        for model, arrays, validation in ((ours(), (x,), given), (plain(), (x, x), (x, x, *theirs_w)))
+        for model, arrays, validation in zip(pair(), ((x,), (x, x)), (given, (x, x, *theirs_w)), strict=True)
     ]
     np.testing.assert_allclose(logs[0]["val_loss"], logs[1]["val_loss"], rtol=1e-5)
 
@@ -171,7 +171,7 @@ def test_validation_split_takes_the_weights_along():
     x = rows()
     histories = [
         model.fit(*arrays, sample_weight=WEIGHTS, validation_split=0.25, batch_size=BATCH, shuffle=False, verbose=0)
-        for model, arrays in ((ours(), (x,)), (plain(), (x, x)))
+        for model, arrays in zip(pair(), ((x,), (x, x)), strict=True)
     ]
     mine, theirs = (history.history for history in histories)
     cut = int(ROWS * 0.75)
@@ -182,6 +182,7 @@ def test_validation_split_takes_the_weights_along():
 @pytest.mark.parametrize("options", [{"steps_per_epoch": 2}, {"steps_per_epoch": 2, "batch_size": 4}])
 def test_steps_and_sizes_of_arrays(options):
     x = rows()
+    # Not by `pair`, whose executions are longer than these epochs.
     assert_same(*(fitted(m, *arrays, **options) for m, arrays in ((ours(), (x,)), (plain(), (x, x)))))
 
 
@@ -194,7 +195,7 @@ def test_a_py_dataset_is_used_as_keras_uses_it(workers):
     """The same loads and the same calls at the ends of epochs; shuffled by default."""
     x = rows()
     loaders = []
-    for model in (ours(), plain()):
+    for model in pair():
         loader = Loader(cut(x, x), workers=workers)
         model.fit(loader, epochs=3, verbose=0, shuffle=False)
         loaders.append(loader)
@@ -284,7 +285,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_before_a_step(case):
     call, message = REFUSED[case]
-    model = ours()
+    model, _ = pair()
     with pytest.raises((ValueError, TypeError), match=message):
         call(model)
     assert int(model.optimizer.iterations) == 0

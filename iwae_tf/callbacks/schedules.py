@@ -41,7 +41,8 @@ class WarmUp(keras.callbacks.Callback):
     weight stays what it was, and the next `fit` goes on from its `initial_epoch`.
 
     It applies to every objective: for k > 1 samples it makes the importance-weighted bound of the tempered joint. The
-    logged `loss` has the weight in it, `elbo` and `kl` do not, and `kl_weight` is logged beside them.
+    logged `loss` has the weight in it, `elbo`, `kl` and what is logged of validation data do not, and `kl_weight` is
+    logged beside them.
 
     Args:
       epochs: epochs of the warm-up.

@@ -83,7 +83,9 @@ def _moments(model, objective, num_repeats, x, seed):
         return means, [s / (num_repeats - 1) for s in squares]
 
     variables = map(id, model.trainable_variables)
-    return compiled(model, moments, objective, num_repeats, *variables)(x, seed)
+    # Two objectives of a user's own may be equal by their arguments, and differ in something else.
+    about = type(objective), repr(sorted(vars(objective).items()))
+    return compiled(model, moments, *about, num_repeats, *variables)(x, seed)
 
 
 def _joined(arrays, chosen):
