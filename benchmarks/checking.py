@@ -24,7 +24,8 @@ def unchecked() -> Iterator[None]:
     """Lets everything pass."""
     with (
         mock.patch.object(rules, "all_valid", lambda rules: tf.constant(True)),
-        mock.patch.object(IWAE, "checked", IWAE.preprocess),
+        mock.patch.object(IWAE, "asserted", lambda model, x: x),
+        mock.patch.object(IWAE, "preprocess_checked", IWAE.preprocess),
     ):
         yield
 
@@ -49,6 +50,9 @@ def main(
     result = {}
     for k, steps in ((1, 2500), (50, 500)):
         stream = tf.data.Dataset.from_tensor_slices(images[: 20 * steps]).batch(20).prefetch(2)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # whose thread is waited for, up to two seconds a call
+        stream = stream.with_options(options)
         result[f"fit, k = {k}"] = compare(lambda model, stream=stream: model.fit(stream, verbose=0), splits, k, rounds)
     for samples, rows in ((1, 2000), (5000, 100)):
         x = tf.constant(images[:rows])

@@ -66,11 +66,12 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
 
         def one(args):
             row, seed = args
-            row = model.checked(row[tf.newaxis], seed)
+            row = model.preprocess_checked(row[tf.newaxis], seed)
             return tf.nest.map_structure(lambda t: t[0], fn(row, random.fold_in(seed, 1)))
 
         nothing = fn(tf.zeros([1, *model.event_shape], z_dtype), fixed_seed)
         spec = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), nothing)
+        x = model.asserted(x)
         return tf.map_fn(one, (x, random.fold_in_rows(fixed_seed, x)), fn_output_signature=spec)
 
     def log_likelihood_seeded(x, seed, num_samples):

@@ -13,6 +13,7 @@ from iwae_tf.inference import BottomUp, draw_from, emitted_shape
 from iwae_tf.ladder import Ladder
 from iwae_tf.layers import rules
 from iwae_tf.layers.missing import leave_out_missing
+from iwae_tf.layers.observation import is_all_of
 from iwae_tf.log_weights import batch_mean
 from iwae_tf.objectives.base import check_count
 
@@ -279,10 +280,17 @@ class Hierarchy(keras.Model):
         found = layer.rules(x) if hasattr(layer, "rules") else [rules.finite(x)]
         return rules.admit_missing(found) if self.admits_missing else found
 
-    def checked(self, x, seed):
-        """Preprocesses data that nobody has looked at, and asserts before and after that the values are valid."""
-        x = self.preprocess(rules.asserted(x, self.rules(x)), seed)
-        return x if self.preprocessing is None else rules.asserted(x, self._rules_of(self.decoder[-1], x))
+    def asserted(self, x):
+        """Returns data that nobody has looked at, all rows at once, as soon as their values are known to be valid."""
+        return rules.asserted(x, self.rules(x))
+
+    def preprocess_checked(self, x, seed):
+        """Preprocesses data, and asserts that what comes of them is valid too, unless there is no doubt."""
+        x, likelihood = self.preprocess(x, seed), self.decoder[-1]
+        given = getattr(self.preprocessing, "support", None)
+        if self.preprocessing is None or (given and is_all_of(likelihood, given)):
+            return x
+        return rules.asserted(x, self._rules_of(likelihood, x))
 
     @in_phase
     def preprocess(self, x, seed):

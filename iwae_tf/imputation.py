@@ -97,8 +97,9 @@ def program(model):
         def rows(x, num_samples, seed):
             def one(args):
                 row, seed = args
-                return compiled(model.checked(row[tf.newaxis], seed), num_samples, seed)
+                return compiled(model.preprocess_checked(row[tf.newaxis], seed), num_samples, seed)
 
+            x = model.asserted(x)
             spec, seeds = tf.TensorSpec(model.event_shape, dtype), random.fold_in_rows(seed, x)
             return tf.map_fn(one, (x, seeds), parallel_iterations=1, fn_output_signature=spec)
 

@@ -128,9 +128,10 @@ def program(model):
         def rows(x, num_samples, seed):
             def score_row(args):
                 row, seed = args
-                row = model.checked(row[tf.newaxis], seed)  # not by XLA, which would leave out the assertions
+                row = model.preprocess_checked(row[tf.newaxis], seed)  # not by XLA, which drops assertions
                 return Estimate(*(part[0] for part in compiled(row, num_samples, seed)))
 
+            x = model.asserted(x)
             spec = Estimate(*(tf.TensorSpec(shape, dtype) for shape in ([], [], [], [NUM_LARGEST])))
             return tf.map_fn(
                 score_row, (x, random.fold_in_rows(seed, x)), parallel_iterations=abreast, fn_output_signature=spec

@@ -115,7 +115,7 @@ def test_values_that_no_likelihood_has(name):
     """Refused by the model, and in a graph, as its exports have it."""
     case = CASES[name]
     model = case.make()
-    graph = tf.function(lambda x: model.checked(x, tf.zeros(2, tf.int32)))
+    graph = tf.function(lambda x: model.preprocess_checked(model.asserted(x), tf.zeros(2, tf.int32)))
     graph(tf.constant(case.good[np.newaxis]))
     for row in case.rows():
         with pytest.raises(ValueError, match="Expected"):

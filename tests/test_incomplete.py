@@ -175,7 +175,7 @@ def test_scores_of_other_models_refuse_nan(digits, tmp_path):
     model = small_model()
     model.encode(np.nan_to_num(x))
     np.save(tmp_path / "x.npy", x)
-    with pytest.raises(ValueError, match=r"None of 3 rows .* Expected finite data"):
+    with pytest.raises(ValueError, match=r"None of 3 rows .* Expected floats in \[0, 1\]. Received: nan"):
         scoring.score(iwae_tf.export(model, tmp_path / "m", 10), tmp_path / "x.npy", tmp_path / "scores.csv")
 
 

@@ -31,6 +31,9 @@ class StochasticBinarization(keras.layers.Layer):
       TypeError: when called on integers other than uint8.
     """
 
+    #: What the layer gives lies within.
+    support = (0, 1)
+
     def __init__(self, mode="dynamic", seed=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
         if mode not in MODES:
@@ -43,7 +46,6 @@ class StochasticBinarization(keras.layers.Layer):
     def rules(self, x: Any) -> Iterator[rules.Rule]:
         """Yields the rules that data `x`, an array or a tensor, must satisfy: floats lie in [0, 1]."""
         if rules.is_floating(x):
-            yield rules.finite(x)
             yield rules.between(x, "floats")
 
     def check_data(self, x: np.ndarray) -> None:

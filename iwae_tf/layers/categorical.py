@@ -58,7 +58,6 @@ class Categorical(StochasticLayer):
         return tfd.Independent(Codes(logits=logits, dtype=logits.dtype), len(self.event_shape))
 
     def rules(self, x):
-        yield from super().rules(x)
         yield rules.whole(x, "codes for the Categorical likelihood")
         yield rules.between(x, "codes for the Categorical likelihood", 0, self.num_classes - 1)
 

@@ -1,6 +1,7 @@
 """What layers that model data have in common."""
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +38,7 @@ class ObservationLayer(StochasticLayer):
                 raise ValueError(
                     f"Expected mean to be a number or of shape {self.event_shape}. Received: shape {mean.shape}"
                 )
-            rules.check([rules.finite(mean), rules.between(mean, "mean", *self.support)])
+            rules.check([rules.between(mean, "mean", *self.support)])
         self.mean = mean
 
     def link(self, mean):
@@ -53,7 +54,6 @@ class ObservationLayer(StochasticLayer):
         return lambda shape, dtype=None: tf.constant(start, dtype, shape)
 
     def rules(self, x):
-        yield from super().rules(x)
         yield rules.between(x, f"data for the {type(self).__name__} likelihood", *self.support)
 
     def build(self, input_shape):
@@ -76,3 +76,10 @@ class ObservationLayer(StochasticLayer):
 
     def get_config(self):
         return {**super().get_config(), "mean": None if self.mean is None else self.mean.tolist()}
+
+
+def is_all_of(layer: Any, support: tuple[float, float]) -> bool:
+    """Returns whether all numbers of an interval, the support of something else, are observations of a layer."""
+    if getattr(type(layer), "rules", None) is not ObservationLayer.rules:  # which may say more than the support
+        return False
+    return layer.support[0] <= support[0] and support[1] <= layer.support[1]

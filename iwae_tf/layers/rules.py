@@ -41,17 +41,16 @@ def finite(x: Any) -> Rule:
     """Requires finite numbers."""
     x = comparable(x)
     valid = (x > -math.inf) & (x < math.inf) if is_floating(x) else (x >= 0) | (x < 0)
-    return Rule("finite data, without NaN or infinite values", x, valid)
+    return Rule("finite numbers", x, valid)
 
 
 def between(x: Any, what: str, low: float = 0, high: float = 1) -> Rule:
     """Requires finite numbers in [low, high]; either end may be infinite."""
-    _, x, valid = finite(x)
-    if low > -math.inf:
-        valid &= x >= low
-    if high < math.inf:
-        valid &= x <= high
-    return Rule(f"{what} in [{low:g}, {high:g}]", x, valid)
+    if low == -math.inf and high == math.inf:
+        return finite(x)
+    x = comparable(x)
+    below = x <= high if high < math.inf else finite(x).valid
+    return Rule(f"{what} in [{low:g}, {high:g}]", x, (x >= low) & below)
 
 
 def whole(x: Any, what: str) -> Rule:
@@ -80,11 +79,11 @@ def check(rules: Iterable[Rule]) -> None:
         broken = values[~np.asarray(rule.valid)]
         if not broken.size:
             continue
-        if np.isfinite(broken).all():
-            some = f", such as {broken.flat[0]:.6g}" if broken.size < np.size(values) else ""
-            received = f"values from {np.nanmin(values):.6g} to {np.nanmax(values):.6g}{some}"
-        else:
-            received = f"{np.sum(~np.isfinite(broken))} NaN or infinite values"
+        lost = broken[~np.isfinite(broken)]
+        if lost.size:
+            raise ValueError(f"Expected finite data, {rule.expected}. Received: {lost.size} NaN or infinite values")
+        some = f", such as {broken.flat[0]:.6g}" if broken.size < np.size(values) else ""
+        received = f"values from {np.nanmin(values):.6g} to {np.nanmax(values):.6g}{some}"
         raise ValueError(f"Expected {rule.expected}. Received: {received}")
 
 
