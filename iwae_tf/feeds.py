@@ -11,6 +11,9 @@ import tensorflow as tf
 from iwae_tf import intake
 from iwae_tf.data import batches
 
+#: Rows of a batch whose size the pipeline does not tell, when the bytes of an execution are limited.
+ASSUMED_ROWS = 128
+
 
 class Feed(NamedTuple):
     """Data that are ready to be iterated over.
@@ -18,7 +21,7 @@ class Feed(NamedTuple):
     Attributes:
       data: a `tf.data.Dataset`, or for Keras' own kinds a `PyDataset` or a generator.
       num_batches: batches in one pass, or `None` where their number is not known.
-      batch_bytes: bytes of a batch, or 1 where they are not known.
+      batch_bytes: bytes of a batch, as far as they are known.
       dtype: name of the dtype in which the model takes the data, or `None` where it is not known.
     """
 
@@ -62,7 +65,7 @@ def make(
         if data.num_batches is None and steps is None:
             raise ValueError(f"Expected {argument} for data without an end. Received: a PyDataset without a length")
         checked = Checked(model, data)
-        return Feed(checked, data.num_batches, dtype=checked.dtype)
+        return Feed(checked, data.num_batches, checked.first[0].nbytes, checked.first[0].dtype.name)
     if hasattr(data, "__next__"):
         first = next(data, None)
         if first is None:
@@ -70,7 +73,8 @@ def make(
         first = _admit_first(model, first)
         rest = (_conform(model, batch) for batch in data)
         # A generator and no `itertools.chain`, which Keras does not take.
-        return Feed((batch for batch in itertools.chain([first], rest)), dtype=first[0].dtype.name)
+        batches_again = (batch for batch in itertools.chain([first], rest))
+        return Feed(batches_again, None, first[0].nbytes, first[0].dtype.name)
     if isinstance(data, (str, bytes, dict, tuple)) or not hasattr(data, "__iter__"):
         expected = "an array, a tf.data.Dataset, a keras.utils.PyDataset or a generator of batches"
         raise TypeError(f"Expected {expected}. Received: {type(data).__name__}")
@@ -113,7 +117,7 @@ def _of_dataset(model, data, steps, argument, keep_targets):
         raise ValueError(f"Expected a weight for each row. Received: weights of shape {tuple(weights.shape)}")
     dtype = np.dtype(x.dtype.as_numpy_dtype) if x.dtype != tf.bfloat16 else np.dtype(np.float32)
     intake.check_dtype(model, dtype)
-    size = (x.shape[0] if x.shape.rank else None) or 1
+    size = (x.shape[0] if x.shape.rank else None) or ASSUMED_ROWS
     num_bytes = size * int(np.prod(model.event_shape)) * dtype.itemsize
     return Feed(data, intake.num_batches(data), num_bytes, intake.dtype_of(model, dtype))
 
@@ -164,17 +168,17 @@ class Checked(keras.utils.PyDataset):
         self._data, self._conform = data, lambda batch: _conform(model, batch)
         if data.num_batches == 0:
             raise ValueError("Expected at least one batch of data. Received: an empty PyDataset")
-        self._first: tuple | None = _admit_first(model, data[0])
-        self.dtype = self._first[0].dtype.name
+        self.first = _admit_first(model, data[0])
+        self._is_loaded = True
 
     @property
     def num_batches(self):
         return self._data.num_batches
 
     def __getitem__(self, index):
-        if index == 0 and self._first is not None:
-            first, self._first = self._first, None
-            return first
+        if index == 0 and self._is_loaded:
+            self._is_loaded = False
+            return self.first
         return self._conform(self._data[index])
 
     def on_epoch_begin(self):

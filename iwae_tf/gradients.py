@@ -41,7 +41,7 @@ def compute(model, objective, x, seed, sample_weight=None, scale=lambda loss: lo
     inference = objective.inference or objective
     if objective.choose and model.state():
         raise ValueError(
-            "Expected networks that compute the same for a sample whatever is beside it with backward_samples. "
+            "Expected networks whose output for a sample depends on that sample alone, with backward_samples. "
             f"Received: some with state, {model.state()[0].path}, such as dropout or batch normalisation"
         )
     if objective.choose:

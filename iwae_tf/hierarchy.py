@@ -6,6 +6,7 @@ import inspect
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from iwae_tf import random, summary
@@ -43,13 +44,13 @@ class Terms(NamedTuple):
 
 
 def in_phase(method):
-    """Calls layers in a method as outside of training, unless `Hierarchy.phase` says otherwise.
+    """Makes a method call layers as outside of training, unless an enclosing `Hierarchy.phase` says otherwise.
 
-    Left to themselves, Keras' layers of augmentation take every call for one of training.
+    Without a phase, Keras' augmentation layers assume that they are in training.
     """
 
     @functools.wraps(method)
-    @tf.autograph.experimental.do_not_convert  # which takes all functions of this definition for one
+    @tf.autograph.experimental.do_not_convert
     def run(self, *args, **kwargs):
         with self.phase(None):
             return method(self, *args, **kwargs)
@@ -98,6 +99,14 @@ class Hierarchy(keras.Model):
         """Whether entries of x may be NaN, which stands for missing."""
         return self.incomplete or getattr(self.decoder[-1], "admits_missing", False)
 
+    @functools.cached_property
+    def reads_missing(self):
+        """Whether the encoder returns finite numbers for an observation that is missing altogether."""
+        with tf.init_scope():
+            nothing = tf.fill([1, *self.event_shape], float("nan"))
+            _, z = self.infer(self.posterior(nothing), (), tf.zeros(2, tf.int32))
+            return bool(np.isfinite(z[0]).all())
+
     @property
     def event_shape(self):
         """Shape of one observation."""
@@ -116,7 +125,7 @@ class Hierarchy(keras.Model):
         return self._event_shapes
 
     def state(self):
-        """Returns the variables that calls of q, p and the prior change: moving averages and seeds of noise."""
+        """Returns the variables that a call of q, p or the prior changes: moving averages and seeds of noise."""
         parts = {id(part): part for layer in self._networks() for part in layer._flatten_layers()}
         return [
             variable
@@ -129,10 +138,10 @@ class Hierarchy(keras.Model):
 
     @contextlib.contextmanager
     def phase(self, training):
-        """Calls layers within as in training, or not, as if this model's own call had been told.
+        """Calls layers within the context as in training or as outside of it, as `call(training=)` would.
 
         Args:
-          training: a bool, or `None` for the phase that is under way, or none of training if there is none.
+          training: a bool. `None` keeps the phase of an enclosing context; without one it is `False`.
         """
         context = self._get_call_context()
         outer = getattr(context, "training", None)
@@ -141,7 +150,7 @@ class Hierarchy(keras.Model):
             yield
         finally:
             context.training = outer
-            if outer is None:  # else it is that of a phase around this one
+            if outer is None:  # otherwise the context belongs to an enclosing phase
                 self._maybe_reset_call_context()
 
     def build(self, input_shape):
@@ -272,20 +281,21 @@ class Hierarchy(keras.Model):
         return self.score(x, z, posteriors, analytic_kl)
 
     def rules(self, x):
-        """Returns the rules that data must satisfy before the preprocessing; see `layers.rules`."""
-        first = self.preprocessing or self.decoder[-1]
-        return self._rules_of(first, x)
+        """Yields the rules that data must satisfy before the preprocessing; see `layers.rules`."""
+        if self.admits_missing and not self.reads_missing:
+            yield rules.finite(x)
+        yield from self._rules_of(self.preprocessing or self.decoder[-1], x)
 
     def _rules_of(self, layer, x):
-        found = layer.rules(x) if hasattr(layer, "rules") else [rules.finite(x)]
-        return rules.admit_missing(found) if self.admits_missing else found
+        values = layer.rules(x) if hasattr(layer, "rules") else [rules.finite(x)]
+        return rules.admit_missing(values) if self.admits_missing else values
 
     def asserted(self, x):
-        """Returns data that nobody has looked at, all rows at once, as soon as their values are known to be valid."""
+        """Returns data that have not been checked yet, once assertions on all of their rows have passed."""
         return rules.asserted(x, self.rules(x))
 
     def preprocess_checked(self, x, seed):
-        """Preprocesses data, and asserts that what comes of them is valid too, unless there is no doubt."""
+        """Preprocesses data and asserts that the result is valid, unless it cannot be otherwise."""
         x, likelihood = self.preprocess(x, seed), self.decoder[-1]
         given = getattr(self.preprocessing, "support", None)
         if self.preprocessing is None or (given and is_all_of(likelihood, given)):

@@ -12,8 +12,8 @@ import tensorflow as tf
 class WatchStreams(keras.callbacks.Callback):
     """Begins each pass over a stream, and refuses streams of uint8 that hold only 0 and 1 once a pass has shown it.
 
-    Read as pixels from 0 to 255, such masks are nearly black. Arrays are refused before the first step; of a stream a
-    single batch does not tell.
+    Read as pixels from 0 to 255, such masks are nearly black. Arrays are refused before the first step; a single batch
+    of a stream does not decide.
     """
 
     def on_train_begin(self, logs=None):

@@ -3,7 +3,6 @@
 import functools
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from iwae_tf import compiling, feeds, gradients, hooks, imputation, intake, likelihood, random, replicas, training
@@ -301,13 +300,6 @@ class IWAE(Hierarchy):
         return tf.convert_to_tensor(intake.admit(self, x, whole))
 
     # ------------------------------------------------------------------------------------------ use
-
-    @functools.cached_property
-    def reads_missing(self):
-        """Whether the encoder makes numbers of an observation of which nothing is there."""
-        nothing = tf.fill([1, *self.event_shape], float("nan"))
-        _, z = self.infer(self.posterior(nothing), (), tf.zeros(2, tf.int32))
-        return bool(np.isfinite(z[0]).all())
 
     @functools.cached_property
     def likelihood_program(self):

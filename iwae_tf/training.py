@@ -45,9 +45,9 @@ def steps_per_execution(num_batches, batch_bytes=1, exact=False, every=None):
 
 
 def acts_every(callbacks: Iterable[keras.callbacks.Callback]) -> int | None:
-    """Returns the number of steps after which callbacks act within an epoch, `None` where none of them does.
+    """Returns after how many steps callbacks act within an epoch, or `None` if none of them does.
 
-    Keras' `TensorBoard` counts executions for steps, so that with an `update_freq` each step must be an execution.
+    Keras' `TensorBoard` counts executions as steps, so with an `update_freq` every step must be an execution.
     """
     found = [getattr(callback, "save_freq", None) for callback in callbacks]
     found += [1 for callback in callbacks if getattr(callback, "update_freq", "epoch") != "epoch"]
@@ -62,7 +62,7 @@ def unpack(model: Any, batch: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         x = tf.ensure_shape(x, [None, *model.event_shape])
     if x.dtype.is_floating:
         x = tf.cast(x, model.dtype_policy.variable_dtype)
-    # A weight may be what Keras makes of None.
+    # Keras may have wrapped None.
     present = weights is not None and not isinstance(weights, tf.experimental.Optional)
     return x, tf.reshape(tf.cast(weights, tf.float32), [-1]) if present else None
 
@@ -157,7 +157,7 @@ def make_function(model, step, num_steps, guard=lambda: None, keep_logs=False):
             yield x, sample_weight, count
 
     def look(x):
-        """Looks at the first batch of a stream after the preprocessing too, and whether all so far may be a mask."""
+        """Checks the first batch of a stream after the preprocessing too, and keeps the largest number of uint8."""
         if executions.largest is None:
             intake.check(model, x[0].numpy())
             executions.largest = 0
@@ -301,7 +301,7 @@ def _pull(model, iterator, num_steps):
     def add(i, batch, arrays, sizes):
         values = parts(batch.get_value())
         arrays = [array.write(i, value) for array, value in zip(arrays, values, strict=True)]
-        # None is taken beyond those that the program has room for.
+        # No batch is taken that the program has no room for.
         batch = tf.cond(i + 1 < num_steps, iterator.get_next_as_optional, lambda: batch)
         return i + 1, batch, arrays, sizes.write(i, tf.shape(values[0])[0])
 

@@ -202,3 +202,23 @@ def test_splits_of_incomplete_arrays():
 def test_bad_number_of_samples(model, x):
     with pytest.raises(ValueError, match="num_samples"):
         model.impute(x, 0)
+
+
+def test_an_encoder_that_cannot_read_what_its_likelihood_admits(tmp_path):
+    """Refused wherever it comes: in an array, in a later batch of a stream, in an export."""
+    x = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    columns = {"a": "real", "b": "real"}
+    model = iwae_tf.IWAE(
+        [layers.IndependentNormal(2)], [layers.Heterogeneous(columns)], layers.StandardNormal(2),
+        objectives.ELBO(), seed=0,
+    )  # fmt: skip
+    model.compile("adam")
+    model.fit(x, verbose=0)
+    scorer = tf.saved_model.load(str(iwae_tf.export(model, tmp_path / "m", 5)))
+    x[15, 0] = np.nan
+    with pytest.raises(ValueError, match="an encoder that reads NaN"):
+        model.fit(x, verbose=0)
+    with pytest.raises(ValueError, match="an encoder that reads NaN"):
+        model.fit(tf.data.Dataset.from_tensor_slices(x).batch(5), verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="finite numbers"):
+        scorer.log_likelihood(x=tf.constant(x))

@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 from scipy import sparse
 
+from iwae_tf import feeds, training
+
 from .parity import b_of, ours, pair, plain
 
 ROWS, BATCH = 22, 5  # four batches of five and one of two
@@ -184,6 +186,17 @@ def test_steps_and_sizes_of_arrays(options):
     x = rows()
     # Not by `pair`, whose executions are longer than these epochs.
     assert_same(*(fitted(m, *arrays, **options) for m, arrays in ((ours(), (x,)), (plain(), (x, x)))))
+
+
+def test_executions_hold_no_more_than_memory_allows():
+    """Of pipelines that do not tell the size of their batches, too."""
+    wide = np.zeros((400, 2**17), np.float32)  # half a MiB each
+    model = ours((2**17,))
+    for data in (wide, tf.data.Dataset.from_tensor_slices(wide).batch(8), (wide[i : i + 8] for i in (0, 8, 16))):
+        feed = feeds.make(model, data, batch_size=8)
+        assert 2**22 <= feed.batch_bytes <= 2**26
+        assert training.steps_per_execution(50, feed.batch_bytes) <= 16
+    assert feeds.make(model, Loader([(wide[:8],)])).batch_bytes == 2**22
 
 
 def test_a_batch_size_that_is_a_whole_float():
