@@ -315,6 +315,24 @@ def test_seeds_of_numpy():
     one, other = (small_model(seed=seed) for seed in (np.int64(3), 3))
     np.testing.assert_array_equal(one.encode(IMAGES).mean(), other.encode(IMAGES).mean())
     assert one.get_config()["seed"] == 3
+    assert layers.StochasticBinarization(seed=np.int64(3)).seed == 3
+
+
+class Laplace(layers.StochasticLayer):
+    """The likelihood of docs/extending.md, which has no `mean=`."""
+
+    parameters = ("loc", "log_scale")
+
+    def distribution(self, loc, log_scale):
+        return tfd.Independent(tfd.Laplace(loc, tf.exp(log_scale)), len(self.event_shape))
+
+
+@pytest.mark.parametrize("build", [iwae_tf.mlp, iwae_tf.conv])
+def test_builders_take_likelihoods_of_a_users_own(build):
+    model = build((8, 8, 1), likelihood=Laplace, objective=objectives.ELBO(), seed=0)
+    assert model.log_weights(IMAGES[:2] / 255, 2).shape == (2, 2)
+    with pytest.raises(ValueError, match="mean"):
+        build((8, 8, 1), likelihood=Laplace, mean=0.5)
 
 
 def test_no_warnings_of_retracing():

@@ -39,8 +39,8 @@ class StochasticBinarization(keras.layers.Layer):
         if mode not in MODES:
             raise ValueError(f"Expected mode to be one of {', '.join(MODES)}. Received: {mode!r}")
         self.mode = mode
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed) if mode == "dynamic" else None
+        self.seed = None if seed is None else int(seed)  # Keras refuses NumPy's integers.
+        self.seed_generator = keras.random.SeedGenerator(self.seed) if mode == "dynamic" else None
         self.built = True
 
     def rules(self, x: Any) -> Iterator[rules.Rule]:
