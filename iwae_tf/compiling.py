@@ -1,6 +1,7 @@
 """Compiled functions, by XLA where it can be had."""
 
 import functools
+import re
 import warnings
 from typing import Any
 
@@ -72,3 +73,9 @@ def compiled(model, python_function, *of):
     if key not in model.programs:
         model.programs[key] = with_fallback(model, make)
     return model.programs[key]
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """Returns what a failed assertion says without TensorFlow's traceback, or else the whole message."""
+    assertion = re.search(r"assertion failed: \[(.*)\]", error.message)
+    return assertion.group(1).replace("] [", " ").replace("\\'", "'") if assertion else error.message

@@ -6,7 +6,7 @@ import os
 import keras
 import tensorflow as tf
 
-from iwae_tf import random
+from iwae_tf import compiling, random
 from iwae_tf.data import Execution
 from iwae_tf.layers import rules
 from iwae_tf.objectives.base import check_choice
@@ -106,7 +106,12 @@ def make_function(model, num_steps, train):
     def function(iterator):
         done = 0
         for batch in taken(iterator):
-            *sums, count = tf.unstack(step(batch, model.next_seed()))
+            try:
+                *sums, count = tf.unstack(step(batch, model.next_seed()))
+            except tf.errors.InvalidArgumentError as error:
+                if (reason := compiling.reason(error)) == error.message:
+                    raise
+                raise ValueError(reason) from error
             for tracker, total in zip(model.trackers, sums, strict=True):
                 tracker.total.assign_add(total)
                 tracker.count.assign_add(count)

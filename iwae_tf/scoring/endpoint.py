@@ -1,12 +1,12 @@
 """The endpoint that scores, and what it takes row by row."""
 
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from iwae_tf import compiling
 from iwae_tf.scoring import notes
 
 #: What the endpoint returns of each row.
@@ -77,7 +77,7 @@ class Scorer:
             scores = self._endpoint(x=tf.constant(x))
         except tf.errors.InvalidArgumentError as error:
             if len(x) == 1:
-                return [_reason(error)]
+                return [compiling.reason(error)]
             half = len(x) // 2
             return self._call(x[:half]) + self._call(x[half:])
         return list(zip(*(scores[name].numpy() for name in SCORES), strict=True))
@@ -109,12 +109,6 @@ def conform(x, dtype):
             received = f"{x.dtype} in [{x[i].min():g}, {x[i].max():g}]"
             reasons[i] = f"Expected {np.dtype(dtype)} values, as in training. Received: {received}"
     return converted, reasons
-
-
-def _reason(error):
-    """What an assertion of the model says, without TensorFlow's account of where it stands."""
-    found = re.search(r"assertion failed: \[(.*)\]", error.message)
-    return found.group(1).replace("] [", " ").replace("\\'", "'") if found else error.message
 
 
 def _digest(folder):
