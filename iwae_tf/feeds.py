@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` are given, as batches that Keras takes."""
+"""Batches for Keras, made of whatever `fit`, `evaluate` and `predict` are given."""
 
 import itertools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import tensorflow as tf
 from iwae_tf import intake
 from iwae_tf.data import batches
 
-#: Rows of a batch whose size the pipeline does not tell, when the bytes of an execution are limited.
+#: Rows per batch that are assumed where a pipeline does not know its batch size, to limit the bytes of an execution.
 ASSUMED_ROWS = 128
 
 
@@ -35,7 +35,7 @@ def make(
     model: Any, data: Any, y: Any = None, sample_weight: Any = None, batch_size: Any = None, steps: int | None = None,
     seed: Callable[[], int] | None = None, keep_targets: bool = False, argument: str = "steps",
 ) -> Feed:  # fmt: skip
-    """Makes the `Feed` of whatever holds data, checked as far as it can be without using any of it up.
+    """Makes a `Feed` of any kind of data, checked as far as possible without consuming a batch.
 
     Args:
       model: an `IWAE`.
@@ -43,16 +43,16 @@ def make(
         iterator of batches, or a data loader that Keras knows. Batches are x, or tuples `(x, y, sample_weight)`.
       y: targets of an array; only `class_weight` reads them.
       sample_weight: weights of the rows of an array, `[n]` or `[n, 1]`.
-      batch_size: rows per batch of an array. `None` takes 32, or what makes so many `steps`.
-      steps: batches that will be taken in one pass, where that is not all.
-      seed: for an array that is to be shuffled a function that gives the seed of the order.
-      keep_targets: whether the batches hold the targets too.
-      argument: the name of `steps`, for the error that asks for it.
+      batch_size: rows per batch of an array. `None` means 32, or as many as give the number of `steps`.
+      steps: batches taken in one pass, or `None` for all of them.
+      seed: a function that returns the seed of the order in which an array is shuffled. `None` keeps its order.
+      keep_targets: whether the batches contain the targets too.
+      argument: the name of `steps` in error messages.
 
     Raises:
-      ValueError: if the data are not what the model was built for, weights or targets do not match the rows, targets
-        are to be kept and there are none, or a dataset is empty or endless.
-      TypeError: if nothing takes data of this kind.
+      ValueError: if the data do not match the model's input, weights or targets do not match the rows, targets are to
+        be kept and there are none, or a dataset is empty or endless.
+      TypeError: if data of this kind cannot be iterated over.
     """
     if intake.is_array(data):
         return _of_arrays(model, data, y, sample_weight, batch_size, steps, seed, keep_targets)
@@ -139,7 +139,7 @@ def _check_spec(model, x):
 
 
 def _conform(model, batch):
-    """Returns a batch of Python's as a tuple of arrays `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
+    """Returns a batch of arrays as a tuple `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
     intake.x_of(batch)
     x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(batch) if isinstance(batch, list) else batch)
     x = intake.as_array(x)
@@ -154,14 +154,14 @@ def _conform(model, batch):
 
 
 def _admit_first(model, batch):
-    """Checks the first batch of a stream and returns it, for it is to be given out as any other."""
+    """Checks the first batch of a stream and returns it, so that it can be passed on like the others."""
     parts = _conform(model, batch)
     intake.admit(model, parts[0], whole=False)
     return parts
 
 
 class Checked(keras.utils.PyDataset):
-    """A `PyDataset` whose batches have the form that a model takes; what is looked at is not loaded twice."""
+    """A `PyDataset` with batches in the form that a model expects; the batch that is checked is not loaded twice."""
 
     def __init__(self, model: Any, data: keras.utils.PyDataset):
         super().__init__(data.workers, data.use_multiprocessing, data.max_queue_size)
@@ -189,7 +189,7 @@ class Checked(keras.utils.PyDataset):
 
 
 def one_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> tuple:
-    """Returns a batch for `train_on_batch` and its kin, checked, as tensors: x, targets and weights."""
+    """Checks a single batch and returns its x, targets and weights, x and weights as tensors."""
     x = intake.admit(model, x, whole=False)
     weights = intake.as_weights(sample_weight, len(x))
     targets = intake.check_targets(y, len(x))
@@ -197,7 +197,7 @@ def one_batch(model: Any, x: Any, y: Any, sample_weight: Any) -> tuple:
 
 
 def parts_of(data: Any) -> tuple:
-    """Returns the x, targets and weights of `validation_data`: a tuple of them, or what holds batches or rows."""
+    """Returns the x, targets and weights of `validation_data`, which may also be a dataset or an array."""
     is_rows = isinstance(data, list) and not any(hasattr(part, "__array__") for part in data[:3])
     return keras.utils.unpack_x_y_sample_weight((data,) if is_rows else data)
 

@@ -1,4 +1,4 @@
-"""Input data: anything that holds numbers as an array, and the checks that it passes before a model sees it."""
+"""Input data: conversion to arrays, and the checks before a model sees them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ import tensorflow as tf
 from iwae_tf import tables
 from iwae_tf.layers import rules
 
-#: Rows that are looked at as the likelihood sees them, after the preprocessing; scoring looks at all of them.
+#: Rows that are also checked after the preprocessing; scoring checks all of them.
 FEW = 100
 
 
@@ -22,9 +22,9 @@ def is_array(data: Any) -> bool:
 
 
 def as_array(x: Any, columns: Sequence = ()) -> np.ndarray:
-    """Returns anything that holds numbers as an array.
+    """Converts any container of numbers to an array.
 
-    Sparse data become dense. What a masked array hides is missing, NaN.
+    Sparse data become dense. Entries that a masked array hides become NaN, which stands for missing.
 
     Args:
       x: an array, a tensor, nested lists, a pandas frame or series, a sparse matrix of SciPy, a `tf.SparseTensor`, or a
@@ -117,7 +117,7 @@ def check(model: Any, x: np.ndarray) -> None:
 
 
 def _check_values(layer: Any, x: np.ndarray, missing: bool) -> None:
-    """Asks the layer of the values, unless it knows none, or of those that are there."""
+    """Checks values, but for missing ones where they are admitted, by the layer's own rules if it has any."""
     if missing and rules.is_floating(x) and not getattr(layer, "admits_missing", False):
         x = x[~np.isnan(x)]
     if not x.size:
@@ -138,7 +138,7 @@ def check_dtype(model: Any, dtype: np.dtype) -> None:
 
 
 def as_weights(weights: Any, size: int, check_values: bool = True) -> np.ndarray | None:
-    """Returns the weights of `size` rows, `[size]` or `[size, 1]`, as floats `[size]`; `None` stays `None`.
+    """Converts the weights of `size` rows, `[size]` or `[size, 1]`, to floats `[size]`; `None` stays `None`.
 
     Raises:
       ValueError: if the shape is another one, or weights are negative, NaN or infinite.
@@ -157,7 +157,7 @@ def as_weights(weights: Any, size: int, check_values: bool = True) -> np.ndarray
 
 
 def check_targets(y: Any, size: int) -> Any:
-    """Returns targets, which only `class_weight` reads; a `ValueError` unless there are `size` of them."""
+    """Returns targets, which only `class_weight` uses; raises a `ValueError` unless there are `size` of them."""
     if y is None:
         return None
     y = as_array(y)
@@ -167,7 +167,7 @@ def check_targets(y: Any, size: int) -> Any:
 
 
 def check_ends(data: tf.data.Dataset, steps: int | None, argument: str) -> None:
-    """Raises a `ValueError` for a dataset without an end, of which nobody says how many batches to take."""
+    """Raises a `ValueError` if a dataset is empty, or endless while the number of steps is not given."""
     if steps is None and data.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(f"Expected {argument} for data without an end. Received: an endless dataset")
     if data.cardinality() == 0:

@@ -31,7 +31,7 @@ class StochasticBinarization(keras.layers.Layer):
       TypeError: when called on integers other than uint8.
     """
 
-    #: What the layer gives lies within.
+    #: The smallest and the largest number that the layer returns.
     support = (0, 1)
 
     def __init__(self, mode="dynamic", seed=None, **kwargs):
@@ -61,9 +61,9 @@ class StochasticBinarization(keras.layers.Layer):
         rules.check(self.rules(x))
 
     def check_all(self, x: np.ndarray) -> None:
-        """Raises a `ValueError` if all of the data, an array, are uint8 of 0 and 1 only: a mask, read as nearly black.
+        """Raises a `ValueError` if all of the data are uint8 of 0 and 1 only: a mask, which would be nearly black.
 
-        One image may well be as dark as that, which is why this is asked of whole data sets.
+        A single image may be as dark as that, so this is for whole data sets.
         """
         if x.dtype == np.uint8 and x.size and x.max() == 1:
             raise ValueError(

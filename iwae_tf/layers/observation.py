@@ -79,7 +79,7 @@ class ObservationLayer(StochasticLayer):
 
 
 def is_all_of(layer: Any, support: tuple[float, float]) -> bool:
-    """Returns whether all numbers of an interval, the support of something else, are observations of a layer."""
-    if getattr(type(layer), "rules", None) is not ObservationLayer.rules:  # which may say more than the support
+    """Returns whether every number in `support` is a valid observation of a layer."""
+    if getattr(type(layer), "rules", None) is not ObservationLayer.rules:  # others may ask for more than the support
         return False
     return layer.support[0] <= support[0] and support[1] <= layer.support[1]

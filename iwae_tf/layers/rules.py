@@ -1,6 +1,6 @@
-"""Rules that data must satisfy, checked alike on arrays, in a graph and in an exported model.
+"""Rules that data must satisfy, the same for arrays, in a graph and in an exported model.
 
-Rules use operators that NumPy's arrays and TensorFlow's tensors share, so that each is written once.
+Rules use only operators that NumPy arrays and TensorFlow tensors share, so each is written once.
 """
 
 import math
@@ -12,12 +12,12 @@ import tensorflow as tf
 
 
 class Rule(NamedTuple):
-    """What every one of some values must be.
+    """A condition on each of some values.
 
     Attributes:
-      expected: what they must be, in words that follow "Expected".
+      expected: the condition in words that follow "Expected".
       values: the values, an array or a tensor.
-      valid: bool, of the same shape: which of them comply. NaN never does.
+      valid: bool of the same shape: which values satisfy the condition. NaN never does.
     """
 
     expected: str
@@ -61,7 +61,7 @@ def whole(x: Any, what: str) -> Rule:
 
 
 def admit_missing(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """Yields the rules with NaN, which stands for a missing value, among what complies."""
+    """Yields the same rules, except that NaN, which stands for a missing value, satisfies them too."""
     for rule in rules:
         yield rule._replace(valid=rule.valid | (rule.values != rule.values))
 
@@ -73,7 +73,7 @@ def check_numeric(x: np.ndarray) -> None:
 
 
 def check(rules: Iterable[Rule]) -> None:
-    """Raises a `ValueError` for the first rule that values of an array break."""
+    """Raises a `ValueError` for the first rule that the values of an array break."""
     for rule in rules:
         values = np.asarray(rule.values)
         broken = values[~np.asarray(rule.valid)]
@@ -88,9 +88,9 @@ def check(rules: Iterable[Rule]) -> None:
 
 
 def asserted(x: tf.Tensor, rules: Iterable[Rule]) -> tf.Tensor:
-    """Returns `x` as a tensor that cannot be had in a graph before every rule has been asserted.
+    """Returns `x` as a tensor that a graph computes only after it has asserted every rule.
 
-    XLA would leave the assertions out.
+    XLA ignores assertions, so this belongs outside of its programs.
     """
     assertions = []
     for expected, values, valid in rules:
@@ -102,5 +102,5 @@ def asserted(x: tf.Tensor, rules: Iterable[Rule]) -> tf.Tensor:
 
 
 def all_valid(rules: Iterable[Rule]) -> tf.Tensor:
-    """Returns whether tensors comply with every rule, a scalar bool tensor."""
+    """Returns whether tensors satisfy every rule, as a scalar bool tensor."""
     return tf.reduce_all([tf.reduce_all(valid) for _, _, valid in rules])
