@@ -133,9 +133,8 @@ def _check_spec(model, x):
             )
         model.build((None, *shape))
     if not shape.is_compatible_with(model.event_shape) or x.shape.rank == 0:
-        expected = ", ".join(map(str, ("n", *model.event_shape)))
         hint = "; `dataset.batch` makes batches" if x.shape == model.event_shape else ""
-        raise ValueError(f"Expected data of shape [{expected}]. Received: shape {x.shape}{hint}")
+        raise ValueError(f"Expected data of shape {intake.shape_of(model)}. Received: shape {x.shape}{hint}")
 
 
 def _conform(model, batch):
@@ -144,8 +143,7 @@ def _conform(model, batch):
     x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(batch) if isinstance(batch, list) else batch)
     x = intake.as_array(x)
     if model.built and x.shape[1:] != model.event_shape:
-        expected = ", ".join(map(str, ("n", *model.event_shape)))
-        raise ValueError(f"Expected batches of shape [{expected}]. Received: shape {x.shape}")
+        raise ValueError(f"Expected batches of shape {intake.shape_of(model)}. Received: shape {x.shape}")
     x = x.astype(intake.dtype_of(model, x.dtype), copy=False)
     weights = intake.as_weights(weights, len(x), check_values=False)  # which is done where they are pulled
     if weights is not None:

@@ -296,11 +296,14 @@ class Hierarchy(keras.Model):
 
     def preprocess_checked(self, x, seed):
         """Preprocesses data and asserts that the result is valid, unless it cannot be otherwise."""
-        x, likelihood = self.preprocess(x, seed), self.decoder[-1]
-        given = getattr(self.preprocessing, "support", None)
-        if self.preprocessing is None or (given and is_all_of(likelihood, given)):
-            return x
-        return rules.asserted(x, self._rules_of(likelihood, x))
+        x = self.preprocess(x, seed)
+        return rules.asserted(x, self._rules_of(self.decoder[-1], x)) if self.doubts_preprocessing else x
+
+    @property
+    def doubts_preprocessing(self):
+        """Whether valid data may become invalid by the preprocessing, so that they are to be checked after it too."""
+        support = getattr(self.preprocessing, "support", None)
+        return self.preprocessing is not None and not (support and is_all_of(self.decoder[-1], support))
 
     @in_phase
     def preprocess(self, x, seed):

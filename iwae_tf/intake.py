@@ -96,11 +96,15 @@ def dtype_of(model: Any, dtype: np.dtype) -> str:
     return model.dtype_policy.variable_dtype if dtype.kind == "f" else dtype.name
 
 
+def shape_of(model: Any) -> str:
+    """Returns the shape of the data of a model as error messages tell it."""
+    return f"[{', '.join(map(str, ('n', *model.event_shape)))}]" if model.built else "[n, ...]"
+
+
 def check(model: Any, x: np.ndarray) -> None:
     """Raises a clear error unless the array may be a batch of observations of the model; see `admit`."""
     if not model.built or x.ndim == 0 or x.shape[1:] != model.event_shape:
-        expected = ", ".join(map(str, ("n", *model.event_shape))) if model.built else "n, ..."
-        raise ValueError(f"Expected data of shape [{expected}]. Received: shape {x.shape}")
+        raise ValueError(f"Expected data of shape {shape_of(model)}. Received: shape {x.shape}")
     if not len(x):
         raise ValueError("Expected at least one observation. Received: none")
     likelihood, missing = model.decoder[-1], model.admits_missing
@@ -110,7 +114,7 @@ def check(model: Any, x: np.ndarray) -> None:
             "Expected an encoder that reads NaN, such as one with layers.TableFeatures, or incomplete=True. "
             f"Received: {np.isnan(x).sum()} missing entries, of which the encoder makes NaN"
         )
-    if model.preprocessing is not None:
+    if model.doubts_preprocessing:
         with tf.init_scope():  # of a graph that is being made too
             processed = model.preprocess(x[:FEW], tf.zeros(2, tf.int32)).numpy()
         _check_values(likelihood, processed, missing)

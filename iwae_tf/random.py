@@ -76,11 +76,6 @@ def fold_in_rows(seed: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.cast(tf.bitwise.right_shift(s, tf.cast(32, tf.int64)), tf.int32) for s in sums], axis=1)
 
 
-def split(seed, count):
-    """Derives `count` stateless seeds from one, `int32[count, 2]`; they give independent draws."""
-    return tf.random.split(seed, count, alg=_ALGORITHM)
-
-
 def derive(seed, *path):
     """Derives a Python integer in [0, 2**31) from an integer seed and a path of integers; `None` stays `None`."""
     if seed is None:
