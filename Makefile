@@ -23,9 +23,9 @@ demo: $(INSTALLED)
 
 # What XLA has compiled stays in memory as long as the process lives, so the suite goes through several.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-MODELS := tests/layers tests/objectives tests/evaluation tests/plots tests/callbacks
+MODELS := tests/layers tests/objectives tests/hierarchy tests/evaluation tests/plots tests/callbacks
 USES := tests/scoring tests/tuning tests/benchmarks tests/test_pretrained.py \
-  tests/test_bad_input.py tests/test_checkpoints.py tests/test_extremes.py tests/test_replicas.py \
+  tests/training/test_checkpoints.py tests/training/test_replicas.py tests/test_bad_input.py tests/test_extremes.py \
   tests/test_docs.py tests/test_notebooks.py
 
 test: $(INSTALLED)

@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.quality import BASE, GROUPS, trained
 from benchmarks.tables import write
 from benchmarks.turns import ROOT
-from iwae_tf import data, evaluation, experiment, plots, random
+from iwae_tf import data, evaluation, plots, random, runs
 
 IMAGES = ROOT / "docs" / "images"
 NAMES = ("elbo", "iwae")
@@ -139,8 +139,8 @@ def _background(data_dir):
     images = np.concatenate([np.asarray(batch) for batch in splits.train])
     replaced = np.where(rng.random(images.shape) < 0.3, rng.integers(0, 256, images.shape, np.uint8), images)
     perturbed = data.from_arrays(replaced, 0.01, 0.01, config.batch_size)
-    model = experiment.build(config, perturbed)
-    experiment.fit(model, perturbed, config)
+    model = runs.build(config, perturbed)
+    runs.fit(model, perturbed, config)
     return model
 
 
@@ -150,9 +150,9 @@ def _digits():
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
     splits = data.from_arrays(images[digits.target < 5])
-    config = experiment.Config(epochs=100)
-    model = experiment.build(config, splits)
-    experiment.fit(model, splits, config)
+    config = runs.Config(epochs=100)
+    model = runs.build(config, splits)
+    runs.fit(model, splits, config)
     seen = [binarised(model, part, MANY) for part in (splits.test, [images[digits.target >= 5]], splits.validation)]
     return evaluation.out_of_distribution(model, *seen[:2], reference=seen[2])
 
@@ -163,11 +163,11 @@ def depths(data_dir):
     rows = {}
     for depth in range(1, 6):
         sizes = (32, 16, 12, 8, 6)[:depth]
-        config = experiment.Config(latent_sizes=sizes, hidden_sizes=((64,),) * depth)
-        model = experiment.build(config, splits)
+        config = runs.Config(latent_sizes=sizes, hidden_sizes=((64,),) * depth)
+        model = runs.build(config, splits)
         x, epochs = binarised(model, splits.test, MANY), 0
         for until in (1, 10, 50):
-            experiment.fit(model, splits, dataclasses.replace(config, epochs=until - epochs))
+            runs.fit(model, splits, dataclasses.replace(config, epochs=until - epochs))
             epochs = until
             weights = evaluation.importance_weights(model, x, 50)
             rows[depth, until] = weights.drop(columns="largest").mean()

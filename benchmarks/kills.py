@@ -16,8 +16,8 @@ import pandas as pd
 import typer
 
 import iwae_tf  # noqa: F401, whose classes Keras is to know
-from iwae_tf import checkpoints
 from iwae_tf.files import written_whole
+from iwae_tf.training import checkpoints
 
 OPTIONS = ["--latent-sizes", "20", "--hidden-sizes", "50", "-k", "20", "--warm-up", "30", "--test-samples", "200"]
 #: What is there while something is being written: a kill that waits for it comes in the middle of that.

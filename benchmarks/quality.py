@@ -17,7 +17,7 @@ import zlib
 from benchmarks.tables import markdown, write
 from benchmarks.turns import ROOT
 from iwae_tf import builders, objectives
-from iwae_tf.experiment import Config
+from iwae_tf.runs import Config
 
 BASE = Config(dataset="mnist", objective="iwae", num_samples=64, schedule="burda", stages=3)
 
@@ -57,7 +57,7 @@ def trained(config, group, name):
     """
     import keras
 
-    from iwae_tf import data, experiment
+    from iwae_tf import data, runs
 
     keras.config.set_dtype_policy(config.precision)
     splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
@@ -70,9 +70,9 @@ def trained(config, group, name):
     if seconds.exists():
         model = keras.saving.load_model(path)
     else:
-        model = experiment.build(config, splits)
+        model = runs.build(config, splits)
         start = time.perf_counter()
-        experiment.fit(model, splits, config)
+        runs.fit(model, splits, config)
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(path)
         seconds.write_text(json.dumps({"seconds": time.perf_counter() - start}))

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import typer
 
 import iwae_tf
-from iwae_tf import callbacks, checkpoints, data, layers, scoring
+from iwae_tf import callbacks, data, layers, scoring
 from iwae_tf.files import written_whole
+from iwae_tf.training import checkpoints
 
 app = typer.Typer(no_args_is_help=True)
 RESULTS = Path("benchmarks/results")

@@ -11,7 +11,7 @@ import time
 
 from benchmarks.tables import write
 from benchmarks.turns import ROOT
-from iwae_tf import callbacks, data, experiment
+from iwae_tf import callbacks, data, runs
 
 
 class Timed(callbacks.Diagnostics):
@@ -33,13 +33,13 @@ def main():
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--data-dir", default="../shared/tfds", help="folder of the prepared TFDS data")
     options = parser.parse_args()
-    config = experiment.Config(dataset="mnist", data_dir=options.data_dir, epochs=options.epochs)
+    config = runs.Config(dataset="mnist", data_dir=options.data_dir, epochs=options.epochs)
     splits = data.load(config.dataset, config.batch_size, config.data_dir)
-    model = experiment.build(config, splits)
+    model = runs.build(config, splits)
     with tempfile.TemporaryDirectory() as folder:
         watcher = Timed(folder, splits.validation)
         start = time.perf_counter()
-        experiment.fit(model, splits, config, [watcher])
+        runs.fit(model, splits, config, [watcher])
         total = time.perf_counter() - start
     first, *later = watcher.seconds.values()
     training = total - sum(watcher.seconds.values())

@@ -1,15 +1,15 @@
 from . import callbacks as callbacks
 from . import data as data
+from . import estimates as estimates
 from . import evaluation as evaluation
 from . import layers as layers
-from . import likelihood as likelihood
 from . import log_weights as log_weights
 from . import networks as networks
 from . import objectives as objectives
 from . import plots as plots
 from . import random as random
+from . import runs as runs
 from . import scoring as scoring
-from . import tables as tables
 from . import tuning as tuning
 from .builders import conv as conv
 from .builders import mlp as mlp

@@ -3,10 +3,9 @@
 import functools
 
 from iwae_tf import layers
-from iwae_tf.layers.base import as_sizes
+from iwae_tf.checks import as_sizes, check_choice
 from iwae_tf.model import IWAE
 from iwae_tf.networks import MLP, ConvDecoder, ConvEncoder
-from iwae_tf.objectives.base import check_choice
 
 #: What the names of posteriors stand for: functions of an event shape and the keywords of `StochasticLayer`.
 POSTERIORS = {

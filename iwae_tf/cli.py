@@ -158,15 +158,15 @@ def train(
         if name not in ("context", "output", "overwrite", "resume", "checkpoint_every", "distribute")
         and not (resume and getattr(context.get_parameter_source(name), "name", "") == "DEFAULT")
     }
-    from iwae_tf import experiment, files
+    from iwae_tf import files, runs
 
     output = output or Path("runs") / dataset
     left = files.unfinished(output) if resume else None
     if resume and not left:
         typer.secho(f"Nothing unfinished in {output}: a new run starts", fg="yellow", err=True)
-    started = experiment.Config.read(left) if left else experiment.Config()
+    started = runs.Config.read(left) if left else runs.Config()
     config = dataclasses.replace(started, **options)
-    metrics = experiment.train(
+    metrics = runs.train(
         config, output, overwrite, resume=resume, checkpoint_every=checkpoint_every, distribute=distribute
     )
     if not metrics:  # of a worker that is not the chief, which says the rest
@@ -248,12 +248,13 @@ def evaluate(
     overwrite: Overwrite = False,
 ):
     """Evaluate the model of a run on its test data anew."""
-    from iwae_tf import experiment, reporting
+    from iwae_tf import runs
+    from iwae_tf.runs import reporting
 
     folder = data_dir and str(data_dir)
     # First, since it says at once if there is a report already.
     page = reporting.report(run, folder, overwrite) if everything else None
-    _show(experiment.evaluate(run, test_samples, folder))
+    _show(runs.evaluate(run, test_samples, folder))
     if page:
         typer.echo(page)
 
@@ -265,7 +266,7 @@ def compare(
     overwrite: Overwrite = False,
 ):
     """Compare runs: a table of what they differ in and how they did, and their histories."""
-    from iwae_tf import reporting
+    from iwae_tf.runs import reporting
 
     typer.echo(reporting.compare(runs, output, overwrite).to_string())
 
@@ -278,9 +279,9 @@ def export(
     overwrite: Overwrite = False,
 ):
     """Export the model of a run as a SavedModel."""
-    from iwae_tf import experiment, exporting
+    from iwae_tf import exporting, runs
 
-    typer.echo(exporting.export(experiment.load_model(run), destination, num_samples, overwrite=overwrite))
+    typer.echo(exporting.export(runs.load_model(run), destination, num_samples, overwrite=overwrite))
 
 
 @_command

@@ -5,11 +5,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from iwae_tf import random
+from iwae_tf.checks import check_count
+from iwae_tf.estimates.likelihood import MOST_SAMPLES
 from iwae_tf.files import written_whole
 from iwae_tf.layers import rules
 from iwae_tf.layers.columns import Column
-from iwae_tf.likelihood import MOST_SAMPLES
-from iwae_tf.objectives.base import check_count
 from iwae_tf.scoring import notes
 
 

@@ -5,11 +5,14 @@ import functools
 import keras
 import tensorflow as tf
 
-from iwae_tf import compiling, feeds, gradients, hooks, imputation, intake, likelihood, random, replicas, training
+from iwae_tf import compiling, random
+from iwae_tf.checks import check_count
+from iwae_tf.data import inputs
+from iwae_tf.estimates import imputation, likelihood
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.objectives import ImportanceWeighted, Objective
-from iwae_tf.objectives.base import check_count
+from iwae_tf.training import executions, feeds, gradients, hooks, replicas
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -95,7 +98,7 @@ class IWAE(Hierarchy):
           optimizer: a Keras optimiser or its name.
           jit_compile: whether XLA compiles the steps. `"auto"` does so, on CPU and GPU, unless a layer refuses it.
           steps_per_execution: steps that run as one program, between two looks of the callbacks. `"auto"` chooses up
-            to 100, see `training.steps_per_execution`.
+            to 100, see `executions.steps_per_execution`.
           run_eagerly: whether the steps run op by op, for debugging.
           **kwargs: as for `keras.Model.compile`.
 
@@ -139,7 +142,7 @@ class IWAE(Hierarchy):
             train = step_function == self.train_step
             return replicas.make_function(self, self.steps_per_execution, train)
         own = step_function.__func__ in (IWAE.train_step, IWAE.test_step)
-        return training.make_function(self, step_function, self.steps_per_execution, guard, keep_logs=not own)
+        return executions.make_function(self, step_function, self.steps_per_execution, guard, keep_logs=not own)
 
     def make_predict_function(self, force=False):
         if getattr(self, "predict_function", None) is not None and not force:
@@ -152,7 +155,7 @@ class IWAE(Hierarchy):
             return self.predict_step((x,))
 
         def predict_batches(batches):
-            xs = (self.admit(intake.x_of(batch), whole=False) for batch in batches)
+            xs = (self.admit(inputs.x_of(batch), whole=False) for batch in batches)
             run = predict_step if self.run_eagerly else compiling.compiled(self, predict_step)
             return keras.tree.map_structure(lambda *parts: tf.concat(parts, 0), *map(run, xs))
 
@@ -168,11 +171,11 @@ class IWAE(Hierarchy):
 
     def batch_gradients(self, data):
         """Returns the gradients of the loss of a batch for the trainable variables, and updates the metrics."""
-        objective, (x, sample_weight) = self.objective, training.unpack(self, data)
+        objective, (x, sample_weight) = self.objective, executions.unpack(self, data)
         # Of the whole batch are what a layer keeps of it (batch normalisation, say) and the KL of free bits.
         whole = self.state() or any(part.free_bits for part in (objective, objective.inference) if part)
         data = x, None, sample_weight
-        shares = [data] if whole else training.shares(data, objective.num_particles)
+        shares = [data] if whole else executions.shares(data, objective.num_particles)
         parts = list(map(self._gradients, shares))
         return [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
 
@@ -182,7 +185,7 @@ class IWAE(Hierarchy):
 
     def evaluated(self, data, seed):
         """Computes what is logged of a batch of evaluation, a dict of `[batch]`; the weight of the KL is 1 in it."""
-        objective, (x, _) = self.objective, training.unpack(self, data)
+        objective, (x, _) = self.objective, executions.unpack(self, data)
         with self.phase(training=False):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
             terms = self.terms(x, self.posterior(x), objective.num_particles, seed, objective.analytic_kl)
@@ -190,7 +193,7 @@ class IWAE(Hierarchy):
 
     def computed(self, data, seed):
         """Computes the gradients of the loss of a batch, and what is logged of it, a dict of `[batch]`."""
-        x, sample_weight = training.unpack(self, data)
+        x, sample_weight = executions.unpack(self, data)
         with self.phase(training=True):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
             return gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
@@ -202,7 +205,7 @@ class IWAE(Hierarchy):
         return computed
 
     def _track(self, values, data):
-        _, sample_weight = training.unpack(self, data)
+        _, sample_weight = executions.unpack(self, data)
         for tracker in self.trackers:
             tracker.update_state(values[tracker.name], sample_weight=sample_weight)
 
@@ -234,8 +237,8 @@ class IWAE(Hierarchy):
         self._assert_compile_called("fit")
         self.data_dtype = feed.dtype or self.data_dtype
         if self._choose_steps:
-            steps, every = steps_per_epoch or feed.num_batches, training.acts_every(keras.tree.flatten(callbacks))
-            self._set_steps(training.steps_per_execution(steps, feed.batch_bytes, bool(steps_per_epoch), every))
+            steps, every = steps_per_epoch or feed.num_batches, executions.acts_every(keras.tree.flatten(callbacks))
+            self._set_steps(executions.steps_per_execution(steps, feed.batch_bytes, bool(steps_per_epoch), every))
         validation = None
         if validation_data is not None:
             (x, y, sample_weight), size = feeds.parts_of(validation_data), validation_batch_size or batch_size
@@ -294,10 +297,10 @@ class IWAE(Hierarchy):
         return super().test_on_batch(*feeds.one_batch(self, x, y, sample_weight), return_dict)
 
     def admit(self, x, whole=True):
-        """Checks data and makes them a tensor; see `intake.admit`. A tensor of a graph has no values to check yet."""
+        """Checks data and makes them a tensor; see `inputs.admit`. A tensor of a graph has no values to check yet."""
         if tf.is_tensor(x) and not isinstance(x, tf.SparseTensor) and not hasattr(x, "numpy"):
             return x
-        return tf.convert_to_tensor(intake.admit(self, x, whole))
+        return tf.convert_to_tensor(inputs.admit(self, x, whole))
 
     # ------------------------------------------------------------------------------------------ use
 

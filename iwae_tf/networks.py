@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from iwae_tf import random
-from iwae_tf.layers.base import as_sizes
+from iwae_tf.checks import as_sizes
 
 
 class _Network(keras.layers.Layer):

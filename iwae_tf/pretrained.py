@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from iwae_tf.objectives.base import check_choice
+from iwae_tf.checks import check_choice
 
 #: In an installed package, and in a checkout.
 FOLDERS = (Path(__file__).parent / "saved_models", Path(__file__).parents[1] / "saved_models")

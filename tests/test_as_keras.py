@@ -11,7 +11,8 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 import iwae_tf
-from iwae_tf import callbacks, data, evaluation, layers, objectives, plots, random, training
+from iwae_tf import callbacks, data, evaluation, layers, objectives, plots, random
+from iwae_tf.training import executions
 
 from .conftest import small_model
 from .parity import b_of, ours, plain
@@ -269,11 +270,11 @@ def test_steps_between_which_callbacks_act():
     epochs = keras.callbacks.TensorBoard()
     saver = keras.callbacks.ModelCheckpoint("m.keras", save_freq=12)
     every = keras.callbacks.ModelCheckpoint("m.keras")
-    assert training.acts_every([]) is training.acts_every([epochs, every]) is None
-    assert training.acts_every([epochs, saver]) == 12
-    assert training.acts_every([board, saver]) == 1
-    assert training.steps_per_execution(100, every=12) == 12
-    assert training.steps_per_execution(100, exact=True, every=12) == 4
+    assert executions.acts_every([]) is executions.acts_every([epochs, every]) is None
+    assert executions.acts_every([epochs, saver]) == 12
+    assert executions.acts_every([board, saver]) == 1
+    assert executions.steps_per_execution(100, every=12) == 12
+    assert executions.steps_per_execution(100, exact=True, every=12) == 4
 
 
 def test_a_checkpoint_every_few_steps(tmp_path):

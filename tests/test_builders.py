@@ -58,5 +58,5 @@ def test_pseudo_inputs_of_upper_layers_are_no_images():
 
 @pytest.mark.parametrize("part", ["posterior", "prior", "likelihood"])
 def test_unknown_names(part):
-    with pytest.raises(ValueError, match=f"Expected {part} to be one of .*normal.* Received: 'gaussian'"):
+    with pytest.raises(ValueError, match=f"{part} must be one of .*normal.* Received: 'gaussian'"):
         small(**{part: "gaussian"})

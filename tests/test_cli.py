@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from iwae_tf import checkpoints, cli, data, experiment, objectives
+from iwae_tf import cli, data, objectives, runs
+from iwae_tf.training import checkpoints
 
 from .conftest import check_refused, interruptible, invoke
 
@@ -67,8 +68,8 @@ def test_tensorboard_logs_hold_the_losses(run):
 
 
 def test_config_repeats_the_run(run, tmp_path):
-    config = experiment.Config.read(run[0])
-    metrics = experiment.train(config, tmp_path / "again", verbose=0)
+    config = runs.Config.read(run[0])
+    metrics = runs.train(config, tmp_path / "again", verbose=0)
     assert metrics["test"] == json.loads((run[0] / "metrics.json").read_text())["test"]
     first, again = (pd.read_csv(f / "history.csv") for f in (run[0], tmp_path / "again"))
     pd.testing.assert_frame_equal(first, again)
@@ -143,11 +144,11 @@ def test_folder_that_is_no_run(tmp_path):
 
 
 def test_schedules_of_learning_rate_and_kl(tmp_path):
-    config = experiment.Config(
+    config = runs.Config(
         objective="miwae", schedule="burda", stages=2, warm_up=2, latent_sizes=(3,), hidden_sizes=((4,),),
         num_samples=4, test_samples=10,
     )  # fmt: skip
-    metrics = experiment.train(config, tmp_path / "run", verbose=0)
+    metrics = runs.train(config, tmp_path / "run", verbose=0)
     assert metrics["training"]["epochs"] == 4
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     np.testing.assert_allclose(history.learning_rate, [1e-3, *[1e-3 * 10 ** (-1 / 7)] * 3], rtol=1e-5)
@@ -163,11 +164,11 @@ def test_help_names_every_objective():
 
 @pytest.mark.parametrize("precision", ["float64", "mixed_float16"])
 def test_precisions(precision, tmp_path):
-    config = experiment.Config(
+    config = runs.Config(
         epochs=1, latent_sizes=(3,), hidden_sizes=((4,),), num_samples=2, test_samples=10, precision=precision
     )
     try:
-        metrics = experiment.train(config, tmp_path / "run", verbose=0)
+        metrics = runs.train(config, tmp_path / "run", verbose=0)
     finally:
         keras.config.set_dtype_policy("float32")
     assert np.isfinite(metrics["test"]["log_likelihood"])
@@ -178,17 +179,17 @@ def test_precisions(precision, tmp_path):
 
 def test_real_mnist(tfds_dir, tmp_path):
     """The same job on MNIST, cut short: a tenth of an epoch's worth of data is enough to see that it learns."""
-    config = experiment.Config(dataset="mnist", data_dir=str(tfds_dir), batch_size=20)
+    config = runs.Config(dataset="mnist", data_dir=str(tfds_dir), batch_size=20)
     splits = data.load(config.dataset, config.batch_size, config.data_dir)
-    model = experiment.build(config, splits)
+    model = runs.build(config, splits)
     history = model.fit(splits.train.take(300), validation_data=splits.validation, epochs=1, verbose=0).history
     assert history["val_loss"][0] < 210
 
 
 def test_config_survives_json(tmp_path):
-    config = experiment.Config(latent_sizes=(5, 4), hidden_sizes=((3,), (2, 2)), data_dir="somewhere")
-    experiment.write_config(config, tmp_path)
-    assert experiment.Config.read(tmp_path) == config
+    config = runs.Config(latent_sizes=(5, 4), hidden_sizes=((3,), (2, 2)), data_dir="somewhere")
+    runs.write_config(config, tmp_path)
+    assert runs.Config.read(tmp_path) == config
     assert "tensorflow" in json.loads((tmp_path / "config.json").read_text())["versions"]
     assert dataclasses.replace(config, seed=1) != config
 
@@ -236,7 +237,7 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path, monkeypatch):
 def test_resume_wants_an_unfinished_run_of_the_same_options(tmp_path):
     part = tmp_path / "run.part"
     part.mkdir()
-    experiment.write_config(experiment.Config(epochs=2), part)
+    runs.write_config(runs.Config(epochs=2), part)
     result = invoke("train", "-o", tmp_path / "run", "--resume", "--epochs", "3")
     assert result.exit_code == 1 and "Config(epochs=2). Received: Config(epochs=3)" in result.output
     result = invoke("train", "-o", tmp_path / "run")

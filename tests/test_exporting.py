@@ -38,7 +38,7 @@ def test_scores_in_a_process_without_iwae_tf_and_tfp(saved_model, trained, x, tm
     files = [str(saved_model), str(tmp_path / "x.npy"), str(tmp_path / "scores.npz")]
     subprocess.run([sys.executable, "-c", FRESH, *files], check=True)
     scores = np.load(files[2])
-    expected = iwae_tf.likelihood.estimate(trained, x, 600, seed=0)
+    expected = iwae_tf.estimates.likelihood.estimate(trained, x, 600, seed=0)
     for name, values in expected.scores().items():
         np.testing.assert_array_equal(scores[name], values)
     np.testing.assert_array_equal(scores["alone"], expected.log_likelihood[3:4])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iwae_tf import evaluation, likelihood, objectives
+from iwae_tf import evaluation, objectives
+from iwae_tf.estimates import likelihood
 
 
 @pytest.fixture(scope="module")

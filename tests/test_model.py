@@ -415,7 +415,7 @@ def test_values_for_a_bernoulli_without_preprocessing():
 @pytest.mark.parametrize("k", [0, -5, 2.5])
 def test_bad_number_of_samples(model, k):
     for call in (model.log_weights, model.log_likelihood):
-        with pytest.raises(ValueError, match="num_samples to be an integer of at least 1"):
+        with pytest.raises(ValueError, match="num_samples must be a positive integer"):
             call(IMAGES, k)
     with pytest.raises(ValueError, match="n to be an integer"):
         model.sample(k)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy import sparse
 
-from iwae_tf import feeds, training
+from iwae_tf.training import executions, feeds
 
 from .parity import b_of, ours, pair, plain
 
@@ -195,7 +195,7 @@ def test_executions_hold_no_more_than_memory_allows():
     for data in (wide, tf.data.Dataset.from_tensor_slices(wide).batch(8), (wide[i : i + 8] for i in (0, 8, 16))):
         feed = feeds.make(model, data, batch_size=8)
         assert 2**22 <= feed.batch_bytes <= 2**26
-        assert training.steps_per_execution(50, feed.batch_bytes) <= 16
+        assert executions.steps_per_execution(50, feed.batch_bytes) <= 16
     assert feeds.make(model, Loader([(wide[:8],)])).batch_bytes == 2**22
 
 

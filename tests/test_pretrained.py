@@ -52,5 +52,5 @@ def test_it_is_installed_with_every_package():
 
 
 def test_others_there_are_not():
-    with pytest.raises(ValueError, match=r"Expected name to be one of mnist_iwae. Received: 'cifar'"):
+    with pytest.raises(ValueError, match=r"name must be one of mnist_iwae. Received: 'cifar'"):
         iwae_tf.load_pretrained("cifar")

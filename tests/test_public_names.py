@@ -84,19 +84,20 @@ def test_top_level_names_are_documented(name):
 
 def test_public_functions_of_modules_are_documented():
     for name in (
-        "gradients",
+        "training.gradients",
         "random",
         "log_weights",
-        "likelihood",
+        "estimates.likelihood",
         "data",
         "plots",
         "callbacks",
         "scoring",
-        "experiment",
-        "imputation",
-        "intake",
+        "runs.training",
+        "estimates.imputation",
+        "data.inputs",
         "files",
-        "tables",
+        "data.tables",
+        "checks",
     ):
         module = importlib.import_module(f"iwae_tf.{name}")
         assert module.__doc__, name

@@ -11,11 +11,12 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib import image
 
-from iwae_tf import evaluation, intake, plots
+from iwae_tf import evaluation, plots
+from iwae_tf.checks import check_count
+from iwae_tf.data import inputs
 from iwae_tf.evaluation.batches import seen_batches, terms
 from iwae_tf.evaluation.importance_weights import NOTICEABLE
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, normalized_weights
-from iwae_tf.objectives.base import check_count
 
 #: Share of the time of training that diagnostics take, but for the last, when they choose their epochs themselves.
 BUDGET = 0.03
@@ -65,7 +66,7 @@ class Diagnostics(keras.callbacks.Callback):
     # ------------------------------------------------------------------------------------------ when
 
     def on_train_begin(self, logs=None):
-        self._x = intake.first_rows(self.model, self.data, self.num_observations)
+        self._x = inputs.first_rows(self.model, self.data, self.num_observations)
         if len(self._x) < 2:
             raise ValueError(f"Expected at least two observations to diagnose. Received: {len(self._x)}")
         if self.labels is not None and len(self.labels) < len(self._x):

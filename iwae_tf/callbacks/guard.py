@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import random, replicas, summary, training
-from iwae_tf.objectives.base import check_choice, check_count
+from iwae_tf import random
+from iwae_tf.checks import check_choice, check_count
+from iwae_tf.hierarchy import summary
+from iwae_tf.training import executions, replicas
 
 #: What helps, most likely first.
 ADVICE = (
@@ -60,7 +62,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         self._epoch = epoch
 
     def run(self, program, x, sample_weight, count):
-        """Runs the program of an execution, see `training.make_function`, without what would spoil the model."""
+        """Runs the program of an execution, see `executions.make_function`, without what would spoil the model."""
         before = self._state()
         logs = program(x, sample_weight, count)
         if self._is_finite(logs):
@@ -84,7 +86,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
 
     def _state(self):
         """Copies all that a step changes."""
-        variables = (*training.variables(self.model), *training.metric_variables(self.model))
+        variables = (*executions.variables(self.model), *executions.metric_variables(self.model))
         return [(variable, tf.identity(variable.value)) for variable in variables]
 
     def _restore(self, state):
@@ -123,7 +125,7 @@ def find(model, x):
     seed = tf.identity(model.seed_generator.state.value)
     rows: dict[str, list[int]] = {}
     names, first = summary.named_layers(model), 0
-    for share in training.shares((x,), model.objective.num_particles):
+    for share in executions.shares((x,), model.objective.num_particles):
         for name, finite in zip(names, _finite(model, share[0]), strict=True):
             rows.setdefault(name, []).extend(int(row) for row in first + np.flatnonzero(~finite))
         first += len(share[0])

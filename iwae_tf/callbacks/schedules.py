@@ -2,7 +2,7 @@
 
 import keras
 
-from iwae_tf.objectives.base import check_choice, check_count, check_fraction
+from iwae_tf.checks import check_choice, check_count, check_fraction
 
 
 class BurdaSchedule(keras.callbacks.LearningRateScheduler):
@@ -24,8 +24,7 @@ class BurdaSchedule(keras.callbacks.LearningRateScheduler):
     """
 
     def __init__(self, num_stages=8, initial=1e-3, **kwargs):
-        if num_stages < 1:
-            raise ValueError(f"Expected num_stages to be at least 1. Received: {num_stages}")
+        check_count(num_stages, "num_stages")
         rates = [initial * 10 ** (-i / 7) for i in range(num_stages) for _ in range(3**i)]
         self.epochs = len(rates)
         super().__init__(lambda epoch, _: rates[min(epoch, len(rates) - 1)], **kwargs)

@@ -2,8 +2,9 @@
 
 import keras
 
-from iwae_tf import evaluation, intake
-from iwae_tf.objectives.base import check_count
+from iwae_tf import evaluation
+from iwae_tf.checks import check_count
+from iwae_tf.data import inputs
 
 
 class ValidationLogLikelihood(keras.callbacks.Callback):
@@ -30,7 +31,7 @@ class ValidationLogLikelihood(keras.callbacks.Callback):
         self.data, self.seed = data, seed
 
     def on_train_begin(self, logs=None):
-        self._x = intake.first_rows(self.model, self.data, self.num_observations)
+        self._x = inputs.first_rows(self.model, self.data, self.num_observations)
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:

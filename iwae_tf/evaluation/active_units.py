@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from iwae_tf.checks import check_count
 from iwae_tf.evaluation.batches import seen_batches
-from iwae_tf.objectives.base import check_count
 
 
 def active_units(model, data, threshold=0.01, num_samples=1, rotated=False, seed=0):

@@ -8,10 +8,10 @@ import tensorflow as tf
 from tensorflow_probability import mcmc
 
 from iwae_tf import random
+from iwae_tf.checks import check_choice, check_count
 from iwae_tf.compiling import compiled
 from iwae_tf.evaluation.batches import seen_batches
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, standard_error
-from iwae_tf.objectives.base import check_choice, check_count
 
 STARTS = ("prior", "posterior")
 #: The acceptance that step sizes are adapted to (Neal 2011, MCMC Using Hamiltonian Dynamics, section 4.2).
@@ -97,14 +97,9 @@ def bdmc(model, num_observations=100, num_steps=1000, num_chains=16, num_leapfro
 
 
 def _check(num_steps, num_chains, num_leapfrog_steps, start):
-    for value, name in (
-        (num_steps, "num_steps"),
-        (num_chains, "num_chains"),
-        (num_leapfrog_steps, "num_leapfrog_steps"),
-    ):
-        check_count(value, name)
-    if num_chains < 2:
-        raise ValueError(f"Expected num_chains to be at least 2, since an error is asked for. Received: {num_chains}")
+    check_count(num_steps, "num_steps")
+    check_count(num_chains, "num_chains", minimum=2)  # which differ by their error
+    check_count(num_leapfrog_steps, "num_leapfrog_steps")
     check_choice(start, "start", STARTS)
 
 

@@ -2,9 +2,10 @@
 
 import keras
 
-from iwae_tf import intake, random
+from iwae_tf import random
+from iwae_tf.checks import check_count
 from iwae_tf.compiling import compiled
-from iwae_tf.objectives.base import check_count
+from iwae_tf.data import inputs
 
 
 def seen_batches(model, data, seed=0, verbose=0):
@@ -19,7 +20,7 @@ def seen_batches(model, data, seed=0, verbose=0):
     Raises:
       ValueError: if the data are not such as the model takes.
     """
-    parts, size = intake.x_batches(model, data)
+    parts, size = inputs.x_batches(model, data)
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
     for i, x in enumerate(parts):
         batch_seed = random.fold_in(random.as_seed(seed), i)

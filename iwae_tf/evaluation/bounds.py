@@ -6,8 +6,8 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from iwae_tf import random
+from iwae_tf.checks import check_count
 from iwae_tf.evaluation.batches import mapped
-from iwae_tf.objectives.base import check_count
 
 #: Samples drawn at once.
 CHUNK = 500

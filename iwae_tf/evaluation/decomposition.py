@@ -5,10 +5,10 @@ import pandas as pd
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from iwae_tf.checks import check_count
 from iwae_tf.evaluation.batches import seen_batches, terms
 from iwae_tf.evaluation.log_likelihood import UNRELIABLE, log_likelihood
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, standard_error
-from iwae_tf.objectives.base import check_count
 
 #: Nats by which sums in float32 may be off.
 ROUNDING = 1e-2

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from iwae_tf import gradients, random
+from iwae_tf import random
+from iwae_tf.checks import check_count
 from iwae_tf.compiling import compiled
-from iwae_tf.objectives.base import check_count
+from iwae_tf.training import gradients
 
 
 def gradient_snr(model, x, num_repeats=100, objectives=None, seed=0):
@@ -36,10 +37,7 @@ def gradient_snr(model, x, num_repeats=100, objectives=None, seed=0):
     References:
       Rainforth et al. 2018, Tighter Variational Bounds are Not Necessarily Better, arXiv:1802.04537, section 3.
     """
-    if check_count(num_repeats, "num_repeats") < 2:
-        raise ValueError(
-            f"Expected num_repeats to be at least 2, since a variance is asked for. Received: {num_repeats}"
-        )
+    check_count(num_repeats, "num_repeats", minimum=2)  # of which there is a variance
     seed = random.as_seed(seed)
     x, seed = model.preprocess(model.admit(x), seed), random.fold_in(seed, 1)
     inferring = {id(v) for layer in model.encoder for v in layer.trainable_variables}

@@ -6,10 +6,10 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import compiling, random
+from iwae_tf.checks import check_count
 from iwae_tf.evaluation.batches import seen_batches
 from iwae_tf.evaluation.log_likelihood import log_likelihood
 from iwae_tf.layers.normal import Normal
-from iwae_tf.objectives.base import check_count
 
 
 def inference_gaps(

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from iwae_tf import intake, random
+from iwae_tf import random
+from iwae_tf.checks import check_count
+from iwae_tf.data import inputs
 from iwae_tf.evaluation.tails import jackknifed, pareto_k
 from iwae_tf.files import Journal
-from iwae_tf.objectives.base import check_count
 
 #: Pareto k from which an estimate is not to be trusted (Vehtari et al. 2024).
 UNRELIABLE = 0.7
@@ -43,7 +44,7 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
         holds the rows of another model, other data, or another number of samples or seed.
     """
     check_count(num_samples, "num_samples")
-    parts, size = intake.x_batches(model, data)
+    parts, size = inputs.x_batches(model, data)
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
     weights = _checksum(model.get_weights()) if path else 0
     journal = Journal(path, {"num_samples": num_samples, "seed": seed, "model": weights})

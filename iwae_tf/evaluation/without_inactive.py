@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf import likelihood
+from iwae_tf.estimates import likelihood
 from iwae_tf.evaluation.decomposition import of_units
 from iwae_tf.evaluation.log_likelihood import log_likelihood
 from iwae_tf.hierarchy import Terms

@@ -11,27 +11,9 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
+from iwae_tf.checks import as_sizes
 from iwae_tf.layers import rules
 from iwae_tf.layers.axes import Unmerged, merge_leading_axes
-
-
-def as_sizes(value, what="event_shape"):
-    """Makes a tuple of positive integers of an integer or a sequence; a `ValueError` says what else it received."""
-    sizes = (value,) if isinstance(value, (int, np.integer)) else value
-    try:
-        valid = all(isinstance(n, (int, np.integer)) and n > 0 for n in sizes)
-    except TypeError:
-        valid = False
-    if not valid:
-        raise ValueError(f"Expected {what} to be a positive integer or a sequence of them. Received: {value!r}")
-    return tuple(int(n) for n in sizes)
-
-
-def as_size(value, what):
-    """Makes an integer of a positive one; a `ValueError` says what else it received."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"Expected {what} to be a positive integer. Received: {value!r}")
-    return int(value)
 
 
 def emit(layer, inputs, event_ndims, call=None):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from iwae_tf import random
+from iwae_tf.checks import check_choice
 from iwae_tf.layers import rules
 
 MODES = ("dynamic", "threshold", "none")
@@ -36,9 +37,7 @@ class StochasticBinarization(keras.layers.Layer):
 
     def __init__(self, mode="dynamic", seed=None, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        if mode not in MODES:
-            raise ValueError(f"Expected mode to be one of {', '.join(MODES)}. Received: {mode!r}")
-        self.mode = mode
+        self.mode = check_choice(mode, "mode", MODES)
         self.seed = None if seed is None else int(seed)  # Keras refuses NumPy's integers.
         self.seed_generator = keras.random.SeedGenerator(self.seed) if mode == "dynamic" else None
         self.built = True

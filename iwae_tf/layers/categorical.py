@@ -5,8 +5,9 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
+from iwae_tf.checks import check_count
 from iwae_tf.layers import rules
-from iwae_tf.layers.base import StochasticLayer, as_size
+from iwae_tf.layers.base import StochasticLayer
 
 
 def draw_classes(logits, n, seed):
@@ -47,9 +48,7 @@ class Categorical(StochasticLayer):
 
     def __init__(self, event_shape, num_classes, *args, **kwargs):
         super().__init__(event_shape, *args, **kwargs)
-        self.num_classes = as_size(num_classes, "num_classes")
-        if self.num_classes < 2:
-            raise ValueError(f"Expected num_classes to be at least 2. Received: {num_classes!r}")
+        self.num_classes = check_count(num_classes, "num_classes", minimum=2)
 
     def parameter_shape(self, parameter):
         return (*self.event_shape, self.num_classes)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from iwae_tf.checks import check_choice
 from iwae_tf.layers import rules
 
 
@@ -61,8 +62,7 @@ class Column:
 
     def __post_init__(self):
         object.__setattr__(self, "categories", tuple(self.categories))
-        if self.kind not in KINDS:
-            raise ValueError(f"Expected column {self.name!r} to be one of {', '.join(KINDS)}. Received: {self.kind!r}")
+        check_choice(self.kind, f"the kind of column {self.name!r}", KINDS)
         if not (math.isfinite(self.loc) and math.isfinite(self.scale) and self.scale > 0):
             raise ValueError(
                 f"Expected column {self.name!r} to have a finite loc and a finite, positive scale. "

@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
+from iwae_tf.checks import check_choice
 from iwae_tf.layers import rules
 from iwae_tf.layers.count_densities import negative_binomial_log_prob, poisson_log_prob
 from iwae_tf.layers.observation import ObservationLayer
@@ -127,9 +128,7 @@ class NegativeBinomial(_Counts):
 
     def __init__(self, event_shape, *args, dispersion="shared", **kwargs):
         super().__init__(event_shape, *args, **kwargs)
-        if dispersion not in DISPERSIONS:
-            raise ValueError(f"Expected dispersion to be one of {', '.join(DISPERSIONS)}. Received: {dispersion!r}")
-        self.dispersion = dispersion
+        self.dispersion = check_choice(dispersion, "dispersion", DISPERSIONS)
         names = ("log_mean", "log_dispersion")
         self.parameters, self.shared = (names[:1], names[1:]) if dispersion == "shared" else (names, ())
 

@@ -9,7 +9,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
-from iwae_tf.layers.base import as_size, as_sizes
+from iwae_tf.checks import as_sizes, check_choice, check_count
 from iwae_tf.layers.bijectors import AffineStep, Flow, OneWayAffineStep, PlanarStep, StepChain
 from iwae_tf.layers.masked import MADE
 from iwae_tf.layers.normal import IndependentNormal, Normal
@@ -56,7 +56,7 @@ class FlowPosterior(IndependentNormal):
 
     def __init__(self, event_shape, num_steps, **kwargs):
         super().__init__(event_shape, **kwargs)
-        self.num_steps = as_size(num_steps, "num_steps")
+        self.num_steps = check_count(num_steps, "num_steps")
 
     def steps(self, *args, **parameters):
         """Returns the steps, see `StepChain`, given what the heads but those of the Gaussian hold."""
@@ -80,7 +80,7 @@ class AffineFlowPosterior(FlowPosterior):
     def __init__(self, event_shape, num_steps=4, step_hidden=(100,), context_size=50, **kwargs):
         super().__init__(event_shape, num_steps, **kwargs)
         self.step_hidden = as_sizes(step_hidden, "step_hidden")
-        self.context_size = as_size(context_size, "context_size")
+        self.context_size = check_count(context_size, "context_size")
 
     def parameter_shape(self, parameter):
         return (self.context_size,) if parameter == "context" else super().parameter_shape(parameter)
@@ -245,11 +245,9 @@ class AutoregressiveFlow(keras.layers.Layer):
     def __init__(self, event_shape, num_steps=4, hidden=(100,), kind="maf", activation="tanh", seed=None, **kwargs):
         super().__init__(**kwargs)
         self.event_shape = as_sizes(event_shape)
-        self.num_steps = as_size(num_steps, "num_steps")
+        self.num_steps = check_count(num_steps, "num_steps")
         self.hidden = as_sizes(hidden, "hidden")
-        if kind not in ("maf", "realnvp"):
-            raise ValueError(f'Expected kind to be "maf" or "realnvp". Received: {kind!r}')
-        self.kind = kind
+        self.kind = check_choice(kind, "kind", ("maf", "realnvp"))
         self.activation = keras.activations.get(activation)
         self.seed = seed
         size = math.prod(self.event_shape)

@@ -9,8 +9,8 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
+from iwae_tf.checks import check_count
 from iwae_tf.layers import rules
-from iwae_tf.layers.base import as_size
 from iwae_tf.layers.categorical import draw_classes
 from iwae_tf.layers.observation import ObservationLayer
 
@@ -124,12 +124,8 @@ class DiscretizedLogistic(ObservationLayer):
 
     def __init__(self, event_shape, *args, num_components=1, num_levels=256, **kwargs):
         super().__init__(event_shape, *args, **kwargs)
-        self.num_components, self.num_levels = (
-            as_size(num_components, "num_components"),
-            as_size(num_levels, "num_levels"),
-        )
-        if self.num_levels < 2:
-            raise ValueError(f"Expected num_levels to be at least 2. Received: {num_levels!r}")
+        self.num_components = check_count(num_components, "num_components")
+        self.num_levels = check_count(num_levels, "num_levels", minimum=2)
         self.parameters = ("loc", "log_scale") if self.num_components == 1 else ("loc", "log_scale", "logits")
 
     def parameter_shape(self, parameter):

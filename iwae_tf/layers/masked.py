@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from iwae_tf import random
-from iwae_tf.layers.base import as_size, as_sizes
+from iwae_tf.checks import as_sizes, check_count
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -36,10 +36,10 @@ class MADE(keras.layers.Layer):
 
     def __init__(self, num_outputs, hidden=(), activation="tanh", num_groups=None, reverse=False, seed=None, **kwargs):
         super().__init__(**kwargs)
-        self.num_outputs = as_size(num_outputs, "num_outputs")
+        self.num_outputs = check_count(num_outputs, "num_outputs")
         self.hidden = as_sizes(hidden, "hidden")
         self.activation = keras.activations.get(activation)
-        self.num_groups = None if num_groups is None else as_size(num_groups, "num_groups")
+        self.num_groups = None if num_groups is None else check_count(num_groups, "num_groups")
         self.reverse = reverse
         self.seed = seed
 

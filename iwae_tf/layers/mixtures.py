@@ -7,7 +7,8 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
-from iwae_tf.layers.base import StochasticLayer, as_size
+from iwae_tf.checks import check_count
+from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.normal import Normal
 
 
@@ -118,7 +119,7 @@ class NormalMixture(StochasticLayer):
 
     def __init__(self, event_shape, num_components, stratified=True, **kwargs):
         super().__init__(event_shape, **kwargs)
-        self.num_components = as_size(num_components, "num_components")
+        self.num_components = check_count(num_components, "num_components")
         self.stratified = stratified
 
     def parameter_shape(self, parameter):

@@ -8,6 +8,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.internal import prefer_static as ps
 
 from iwae_tf import random
+from iwae_tf.checks import check_choice
 from iwae_tf.layers.observation import ObservationLayer
 
 
@@ -53,11 +54,9 @@ class IndependentNormal(ObservationLayer):
 
     def __init__(self, event_shape, *args, scale="exp", min_scale=0.0, **kwargs):
         super().__init__(event_shape, *args, **kwargs)
-        if scale not in SCALES:
-            raise ValueError(f"Expected scale to be one of {', '.join(SCALES)}. Received: {scale!r}")
         if not 0 <= min_scale < math.inf:
             raise ValueError(f"Expected min_scale to be a number of at least 0. Received: {min_scale!r}")
-        self.scale, self.min_scale = scale, float(min_scale)
+        self.scale, self.min_scale = check_choice(scale, "scale", SCALES), float(min_scale)
         if scale == "shared":
             self.parameters = tuple(name for name in self.parameters if name != "log_scale")
             self.shared = ("log_scale",)

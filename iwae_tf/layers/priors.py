@@ -6,8 +6,9 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
+from iwae_tf.checks import as_sizes, check_choice, check_count
 from iwae_tf.layers import rules
-from iwae_tf.layers.base import as_size, as_sizes, emit
+from iwae_tf.layers.base import emit
 from iwae_tf.layers.mixtures import Mixture
 from iwae_tf.layers.normal import Normal
 
@@ -51,7 +52,7 @@ class MixturePrior(keras.layers.Layer):
 
     def __init__(self, num_components, seed=None, **kwargs):
         super().__init__(**kwargs)
-        self.num_components = as_size(num_components, "num_components")
+        self.num_components = check_count(num_components, "num_components")
         self.seed = seed
 
     def add_parameter(self, name, shape, initializer):
@@ -158,8 +159,7 @@ class VampPrior(MixturePrior):
 
     def __init__(self, num_components, activation="linear", initial_inputs=None, seed=None, **kwargs):
         super().__init__(num_components, seed, **kwargs)
-        if activation not in ("linear", "sigmoid"):
-            raise ValueError(f"Expected activation to be 'linear' or 'sigmoid'. Received: {activation!r}")
+        check_choice(activation, "activation", ("linear", "sigmoid"))
         if initial_inputs is not None:
             initial_inputs = np.asarray(initial_inputs)
             rules.check_numeric(initial_inputs)

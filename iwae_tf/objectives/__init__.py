@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from iwae_tf.objectives.base import Objective, check_count
+from iwae_tf.checks import check_count
+from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.elbo import ELBO
 from iwae_tf.objectives.importance_weighted import ImportanceWeighted
 from iwae_tf.objectives.jackknife import Jackknife
@@ -25,7 +26,6 @@ __all__ = [
     "Objective",
     "Renyi",
     "ReweightedWakeSleep",
-    "check_count",
     "get",
     "takes_beta",
 ]

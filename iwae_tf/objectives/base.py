@@ -3,29 +3,7 @@
 from collections.abc import Callable
 
 import keras
-import numpy as np
 import tensorflow as tf
-
-
-def check_count(value, name):
-    """Returns `value` if it is an integer of at least 1, and raises a `ValueError` that names it otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"Expected {name} to be an integer of at least 1. Received: {name}={value!r}")
-    return int(value)
-
-
-def check_choice(value, name, choices):
-    """Returns `value` if it is one of `choices`, and raises a `ValueError` that lists them otherwise."""
-    if value not in choices:
-        raise ValueError(f"Expected {name} to be one of {', '.join(choices)}. Received: {value!r}")
-    return value
-
-
-def check_fraction(value, name):
-    """Returns `value` as a float if it lies in [0, 1], and raises a `ValueError` that names it otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-        raise ValueError(f"Expected {name} to be a number in [0, 1]. Received: {name}={value!r}")
-    return float(value)
 
 
 class Objective:
@@ -33,7 +11,7 @@ class Objective:
 
     A subclass gives `bound`, and keeps the arguments of its constructor as attributes named in `_arguments`. The
     generative network always follows the gradient of `bound`; so does the inference network, unless one of the
-    attributes says otherwise. They are plain data, which `iwae_tf.gradients` reads.
+    attributes says otherwise. They are plain data, which `iwae_tf.training.gradients` reads.
 
     Attributes:
       num_particles: samples drawn per observation.

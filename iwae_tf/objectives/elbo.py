@@ -4,7 +4,8 @@ import math
 
 import tensorflow as tf
 
-from iwae_tf.objectives.base import Objective, check_count, serializable
+from iwae_tf.checks import check_count
+from iwae_tf.objectives.base import Objective, serializable
 
 
 @serializable

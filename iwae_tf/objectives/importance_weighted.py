@@ -5,8 +5,9 @@ import functools
 import tensorflow as tf
 
 from iwae_tf import random
+from iwae_tf.checks import check_choice, check_count
 from iwae_tf.log_weights import log_mean_exp, normalized_weights
-from iwae_tf.objectives.base import Objective, check_choice, check_count, serializable
+from iwae_tf.objectives.base import Objective, serializable
 
 
 def doubly_reparameterized(weights, kl_weight):

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from iwae_tf.checks import check_count
 from iwae_tf.log_weights import log_mean_exp
-from iwae_tf.objectives.base import Objective, check_count, serializable
+from iwae_tf.objectives.base import Objective, serializable
 
 #: Most subsets over which an average is exact; beyond, about as many are taken.
 MOST_SUBSETS = 200

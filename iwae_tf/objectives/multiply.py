@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
+from iwae_tf.checks import check_choice, check_count, check_fraction
 from iwae_tf.log_weights import log_mean_exp, normalized_weights
-from iwae_tf.objectives.base import Objective, check_choice, check_count, check_fraction, serializable
+from iwae_tf.objectives.base import Objective, serializable
 from iwae_tf.objectives.importance_weighted import ImportanceWeighted, doubly_reparameterized
 
 _GRADIENTS = ("reparameterized", "doubly_reparameterized")

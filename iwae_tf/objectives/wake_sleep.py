@@ -1,7 +1,8 @@
 """Reweighted wake-sleep."""
 
+from iwae_tf.checks import check_choice, check_count, check_fraction
 from iwae_tf.log_weights import log_mean_exp, normalized_weights
-from iwae_tf.objectives.base import Objective, check_choice, check_count, check_fraction, serializable
+from iwae_tf.objectives.base import Objective, serializable
 
 
 def _path_weights(log_weights, kl_weight=1.0):

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from iwae_tf import random
-from iwae_tf.objectives.base import check_count
+from iwae_tf.checks import check_count
 
 
 def samples(model, n=64, seed=0):
@@ -70,8 +70,7 @@ def interpolations(model, first, second, num_steps=10, seed=0):
     """
     if len(first) != len(second):
         raise ValueError(f"Expected as many second as first observations. Received: {len(first)} and {len(second)}")
-    if check_count(num_steps, "num_steps") < 2:
-        raise ValueError(f"Expected num_steps to be at least 2, for the two ends. Received: {num_steps}")
+    check_count(num_steps, "num_steps", minimum=2)  # the two ends
     seed, ends, top = model.next_seed(seed), [], None
     for x in (first, second):
         seen = model.preprocess(model.admit(x), seed)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tqdm
 
+from iwae_tf.checks import check_count
 from iwae_tf.scoring import endpoint, part, sources
 from iwae_tf.scoring.part import Summary
 
@@ -44,8 +45,7 @@ def score(saved_model, source, destination, batch_size=100, overwrite=False, ver
       ValueError: if the source is of another kind, or none of its first 1000 rows are such as the model takes.
     """
     destination = Path(destination)
-    if batch_size != int(batch_size) or batch_size < 1:
-        raise ValueError(f"Expected batch_size to be an integer of at least 1. Received: {batch_size}")
+    check_count(batch_size, "batch_size")
     if header not in (None, True, False):
         raise ValueError(f"Expected header to be True, False or None. Received: {header!r}")
     part.check_destination(destination, overwrite)

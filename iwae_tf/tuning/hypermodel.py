@@ -7,8 +7,9 @@ import keras
 import keras_tuner
 import numpy as np
 
-from iwae_tf import experiment, objectives
+from iwae_tf import objectives, runs
 from iwae_tf.callbacks import ValidationLogLikelihood
+from iwae_tf.checks import check_count
 
 #: How a range of numbers is sampled; that of the others is linear.
 SAMPLING = {"num_samples": "log", "learning_rate": "log", "latent_size": "log", "hidden_size": "log"}
@@ -40,10 +41,10 @@ class IWAEHyperModel(keras_tuner.HyperModel):
       prior: name of the prior, see `mlp`.
       val_samples: samples per observation of `val_log_likelihood`.
       val_observations: observations of the validation data that it is the mean of, the first ones.
-      **options: other fields of `experiment.Config`, the same for all trials, such as `seed` or `likelihood`.
+      **options: other fields of `runs.Config`, the same for all trials, such as `seed` or `likelihood`.
 
     Raises:
-      ValueError: if a list is empty, a range is none of numbers in ascending order, or `experiment.Config` does not
+      ValueError: if a list is empty, a range is none of numbers in ascending order, or `runs.Config` does not
         take a value.
       TypeError: if there is no such option.
     """
@@ -55,8 +56,8 @@ class IWAEHyperModel(keras_tuner.HyperModel):
     ):  # fmt: skip
         super().__init__()
         self.event_shape, self.mean, self.options = tuple(event_shape), mean, options
-        self.val_samples = objectives.check_count(val_samples, "val_samples")
-        self.val_observations = objectives.check_count(val_observations, "val_observations")
+        self.val_samples = check_count(val_samples, "val_samples")
+        self.val_observations = check_count(val_observations, "val_observations")
         self.space = {
             "num_samples": num_samples, "depth": depth, "learning_rate": learning_rate, "latent_size": latent_size,
             "hidden_size": hidden_size, "objective": objective, "beta": beta, "posterior": posterior, "prior": prior,
@@ -80,10 +81,10 @@ class IWAEHyperModel(keras_tuner.HyperModel):
 
         Args:
           values: dict of what is searched, the `values` of `HyperParameters`; other names in it are ignored.
-          **options: fields of `experiment.Config` that are to differ from those of the search.
+          **options: fields of `runs.Config` that are to differ from those of the search.
 
         Returns:
-          An `experiment.Config`.
+          An `runs.Config`.
         """
         searched = self.searched
         return self._config(
@@ -93,13 +94,13 @@ class IWAEHyperModel(keras_tuner.HyperModel):
     def _config(self, values, **options):
         values = dict(values)
         depth, latent_size, hidden_size = (
-            objectives.check_count(values.pop(name), name) for name in ("depth", "latent_size", "hidden_size")
+            check_count(values.pop(name), name) for name in ("depth", "latent_size", "hidden_size")
         )
         if not objectives.takes_beta(values["objective"]):
             values["beta"] = None
         values["latent_sizes"] = tuple(max(1, latent_size // 2**i) for i in range(depth))
         values["hidden_sizes"] = tuple((max(1, hidden_size // 2**i),) * 2 for i in range(depth))
-        return experiment.Config(**{**self.options, **values, **options})
+        return runs.Config(**{**self.options, **values, **options})
 
     def build(self, hp):
         for name in self.searched:
@@ -109,14 +110,14 @@ class IWAEHyperModel(keras_tuner.HyperModel):
                 _sample(hp, name, self.space[name])
         config = self.config(hp.values)
         keras.config.set_dtype_policy(config.precision)  # which KerasTuner resets before every trial
-        model = experiment.build(config, self)
+        model = runs.build(config, self)
         model.optimizer.build(model.trainable_variables)  # so that Hyperband goes on with the state of its trials
         return model
 
     def fit(self, hp, model, *args, validation_data=None, callbacks=(), **kwargs):
         if validation_data is None:
             raise keras_tuner.errors.FatalValueError("Expected validation_data to compare trials by. Received: none")
-        _, changing = experiment.schedules(self.config(hp.values))
+        _, changing = runs.schedules(self.config(hp.values))
         scores = ValidationLogLikelihood(validation_data, self.val_samples, self.val_observations)
         # First, since the callbacks of the tuner look for its values in the logs.
         chain = [*changing, scores, *callbacks]

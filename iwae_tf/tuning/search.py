@@ -9,9 +9,9 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
-from iwae_tf import data, experiment, plots
+from iwae_tf import data, plots, runs
+from iwae_tf.checks import check_choice, check_count
 from iwae_tf.files import read_json, remove, written_whole
-from iwae_tf.objectives.base import check_choice, check_count
 from iwae_tf.tuning.hypermodel import IWAEHyperModel
 from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, best_epochs, is_worker, make_tuner, trials, write_trials
 
@@ -54,11 +54,11 @@ class Search:
         check_choice(self.tuner, "tuner", TUNERS)
         if self.max_trials is not None:
             check_count(self.max_trials, "max_trials")
-        experiment.Config(**self.shared)
+        runs.Config(**self.shared)
 
     @property
     def shared(self):
-        """The fields of `experiment.Config` that all trials and the run of the best have in common."""
+        """The fields of `runs.Config` that all trials and the run of the best have in common."""
         names = ("epochs", "dataset", "data_dir", "batch_size", "seed", "test_samples")
         return {name: getattr(self, name) for name in names}
 
@@ -117,7 +117,7 @@ def tune(search, output, overwrite=False, verbose=1):
         raise RuntimeError(f"Expected a trial to complete. Received: {len(table)} failures; {table.message.iloc[0]}")
     best = tuner.oracle.get_best_trials()[0]
     config = hypermodel.config(best.hyperparameters.values, epochs=best_epochs(best))
-    experiment.train(config, output / "best", overwrite=True, verbose=verbose)
+    runs.train(config, output / "best", overwrite=True, verbose=verbose)
     return table
 
 

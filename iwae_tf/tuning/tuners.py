@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from keras_tuner.engine.trial import Trial
 
+from iwae_tf.checks import check_choice, check_count
 from iwae_tf.files import written_whole
-from iwae_tf.objectives.base import check_choice, check_count
 
 #: What trials are compared by.
 OBJECTIVE = keras_tuner.Objective("val_log_likelihood", "max")

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from benchmarks import quality
-from iwae_tf.experiment import Config
+from iwae_tf.runs import Config
 
 
 def row(nll, likelihoods):

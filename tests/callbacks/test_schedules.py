@@ -82,8 +82,8 @@ def test_warm_up_goes_on_where_fit_left_off(x):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epochs": 0}, "epochs to be an integer of at least 1. Received: epochs=0"),
-        ({"epochs": 3, "start": 1.5}, r"start to be a number in \[0, 1\]. Received: start=1.5"),
+        ({"epochs": 0}, "epochs must be a positive integer. Received: epochs=0"),
+        ({"epochs": 3, "start": 1.5}, r"start must be a number in \[0, 1\]. Received: start=1.5"),
         ({"epochs": 3, "schedule": "cosine"}, "linear, cyclical. Received: 'cosine'"),
         ({"epochs": 7, "schedule": "cyclical"}, "two epochs per cycle. Received: epochs=7, cycles=4"),
     ],

@@ -51,9 +51,9 @@ def test_density_of_q_is_not_asked_for_from_the_prior(x):
     "bad, message",
     [
         ({"num_steps": 0}, "num_steps"),
-        ({"num_chains": 1}, "num_chains to be at least 2"),
+        ({"num_chains": 1}, "num_chains must be an integer of 2 or more"),
         ({"num_leapfrog_steps": 1.5}, "num_leapfrog_steps"),
-        ({"start": "q"}, "start to be one of prior, posterior"),
+        ({"start": "q"}, "start must be one of prior, posterior"),
     ],
 )
 def test_bad_arguments(linear_gaussian, bad, message):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iwae_tf import evaluation, gradients, layers, objectives, random
+from iwae_tf import evaluation, layers, objectives, random
+from iwae_tf.training import gradients
 
 from ..conftest import small_model
 
@@ -66,7 +67,7 @@ def test_every_objective_and_depth(x):
     assert all(np.array_equal(a, b) for a, b in zip(before, model.variables, strict=True))
 
 
-@pytest.mark.parametrize(("num_repeats", "error"), [(1, "at least 2"), (0, "at least 1"), (2.5, "integer")])
+@pytest.mark.parametrize(("num_repeats", "error"), [(1, "2 or more"), (0, "2 or more"), (2.5, "integer")])
 def test_bad_arguments(model, x, num_repeats, error):
     with pytest.raises(ValueError, match=error):
         evaluation.gradient_snr(model, x, num_repeats)

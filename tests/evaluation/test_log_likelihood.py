@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from iwae_tf import evaluation, likelihood
+from iwae_tf import evaluation
+from iwae_tf.estimates import likelihood
 
 from ..conftest import small_model
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from scipy import special, stats
 
 import iwae_tf
-from iwae_tf import gradients, layers, objectives, random
+from iwae_tf import layers, objectives, random
+from iwae_tf.training import gradients
 
 XLA = True
 EVENT = (2, 3)
@@ -352,19 +353,25 @@ def test_data_of_any_dtype(case, dtype):
     [
         (
             lambda: layers.IndependentNormal(2, scale="tanh"),
-            "scale to be one of exp, softplus, shared. Received: 'tanh'",
+            "scale must be one of exp, softplus, shared. Received: 'tanh'",
         ),
         (lambda: layers.IndependentNormal(2, min_scale=-1.0), "min_scale to be a number of at least 0. Received: -1.0"),
         (lambda: layers.IndependentNormal(2, min_scale=math.nan), "min_scale"),
         (lambda: layers.IndependentNormal(2, mean=math.inf), "finite"),
         (lambda: layers.ContinuousBernoulli(2, mean=1.5), r"mean in \[0, 1\]"),
         (lambda: layers.ContinuousBernoulli(2, mean=[0.5] * 3), r"shape \(2,\). Received: shape \(3,\)"),
-        (lambda: layers.DiscretizedLogistic(2, num_components=0), "num_components to be a positive integer"),
-        (lambda: layers.DiscretizedLogistic(2, num_levels=1), "num_levels to be at least 2. Received: 1"),
+        (lambda: layers.DiscretizedLogistic(2, num_components=0), "num_components must be a positive integer"),
+        (
+            lambda: layers.DiscretizedLogistic(2, num_levels=1),
+            "num_levels must be an integer of 2 or more",
+        ),
         (lambda: layers.IndependentPoisson(2, mean=-1.0), r"mean in \[0, inf\]"),
-        (lambda: layers.NegativeBinomial(2, dispersion=0.5), "dispersion to be one of shared, exp. Received: 0.5"),
-        (lambda: layers.Categorical(2, 1), "num_classes to be at least 2. Received: 1"),
-        (lambda: layers.Categorical(2, 2.5), "num_classes to be a positive integer. Received: 2.5"),
+        (
+            lambda: layers.NegativeBinomial(2, dispersion=0.5),
+            "dispersion must be one of shared, exp",
+        ),
+        (lambda: layers.Categorical(2, 1), "num_classes must be an integer of 2 or more. Received: num_classes=1"),
+        (lambda: layers.Categorical(2, 2.5), "num_classes must be an integer of 2 or more. Received: num_classes=2.5"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -110,5 +110,5 @@ def test_config_round_trip():
 
 @pytest.mark.parametrize("bad", [{"num_outputs": 0}, {"hidden": (3, -1)}, {"num_groups": 1.5}])
 def test_bad_arguments(bad):
-    with pytest.raises(ValueError, match=f"Expected {next(iter(bad))} to be a positive integer"):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be a positive integer"):
         MADE(**{"num_outputs": 1, **bad})

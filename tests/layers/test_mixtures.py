@@ -131,7 +131,7 @@ def test_components_start_apart_whatever_the_features():
 
 def test_bad_arguments():
     for bad in (0, 2.5, True, (2,)):
-        with pytest.raises(ValueError, match="num_components to be a positive integer"):
+        with pytest.raises(ValueError, match="num_components must be a positive integer"):
             layers.NormalMixture(2, bad)
 
 

@@ -141,7 +141,7 @@ def test_initial_inputs(x):
 
 def test_bad_arguments(x):
     for bad in (0, 2.5, True):
-        with pytest.raises(ValueError, match="num_components to be a positive integer"):
+        with pytest.raises(ValueError, match="num_components must be a positive integer"):
             layers.GaussianMixture(2, bad)
     with pytest.raises(ValueError, match="Expected event_shape"):
         layers.GaussianMixture(0, 2)

@@ -240,27 +240,27 @@ def test_names_of_groups_divide_the_samples():
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, "3", None])
 def test_bad_number_of_samples(k):
     for name, make in objectives.NAMES.items():
-        with pytest.raises(ValueError, match="to be an integer of at least 1"):
+        with pytest.raises(ValueError, match="must be a positive integer"):
             make(k)
         assert name
     for make in (lambda k: objectives.MIWAE(k, 2), lambda k: objectives.PIWAE(2, k)):
-        with pytest.raises(ValueError, match="to be an integer of at least 1"):
+        with pytest.raises(ValueError, match="must be a positive integer"):
             make(k)
 
 
 IWAE, ELBO, MIWAE = objectives.ImportanceWeighted, objectives.ELBO, objectives.MIWAE
 BAD = {
     "gradient": (lambda: IWAE(5, gradient="dreg"), "reparameterized, path, doubly_reparameterized. Received: 'dreg'"),
-    "backward": (lambda: IWAE(5, backward_samples=0), "backward_samples to be an integer of at least 1"),
+    "backward": (lambda: IWAE(5, backward_samples=0), "backward_samples must be a positive integer"),
     "path backward": (lambda: IWAE(5, "path", backward_samples=1), "Received: gradient='path', backward_samples=1"),
     "beta": (lambda: ELBO(beta=-1), "beta to be a finite number of at least 0. Received: beta=-1"),
     "free bits": (lambda: ELBO(free_bits=math.nan), "Received: free_bits=nan"),
     "miwae": (lambda: MIWAE(2, 3, "path"), "reparameterized, doubly_reparameterized. Received: 'path'"),
-    "ciwae": (lambda: objectives.CIWAE(5, 1.5), r"beta to be a number in \[0, 1\]. Received: beta=1.5"),
+    "ciwae": (lambda: objectives.CIWAE(5, 1.5), r"beta must be a number in \[0, 1\]. Received: beta=1.5"),
     "alpha": (lambda: objectives.Renyi(5, math.nan), "Received: alpha=nan"),
     "sleep": (
         lambda: objectives.ReweightedWakeSleep(5, sleep=2),
-        r"sleep to be a number in \[0, 1\]. Received: sleep=2",
+        r"sleep must be a number in \[0, 1\]. Received: sleep=2",
     ),
     "wake": (lambda: objectives.ReweightedWakeSleep(5, "path"), "score, doubly_reparameterized. Received: 'path'"),
     "wake of one": (lambda: objectives.get("rws", 1), "at least 2 for the wake phase"),

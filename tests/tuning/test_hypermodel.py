@@ -3,7 +3,7 @@
 import keras_tuner
 import pytest
 
-from iwae_tf import experiment, objectives, tuning
+from iwae_tf import objectives, runs, tuning
 
 EVENT = (8, 8, 1)
 
@@ -35,7 +35,7 @@ def test_a_trial_is_the_model_of_its_configuration():
     }  # fmt: skip
     model, hp = sampled(hypermodel, **values)
     config = hypermodel.config({**hp.values, "tuner/epochs": 4}, epochs=9)
-    assert config == experiment.Config(
+    assert config == runs.Config(
         objective="dreg", num_samples=6, prior="mixture", latent_sizes=(7, 3, 1),
         hidden_sizes=((20, 20), (10, 10), (5, 5)), learning_rate=0.002, warm_up=3, epochs=9,
     )  # fmt: skip

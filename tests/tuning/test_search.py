@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from iwae_tf import data, evaluation, experiment, tuning
+from iwae_tf import data, evaluation, runs, tuning
 
 from ..conftest import check_refused, invoke
 
@@ -68,11 +68,11 @@ def test_all_but_the_impossible_trial_complete(found):
 def test_the_best_is_trained_anew_as_an_ordinary_run(found):
     folder, _, table, _ = found
     best = table.loc[table.score.idxmax()]
-    config = experiment.Config.read(folder / "best")
+    config = runs.Config.read(folder / "best")
     assert (config.objective, config.num_samples) == (best.objective, best.num_samples)
     assert (config.latent_sizes, config.epochs, config.test_samples) == ((3,), 1, 30)
     x = np.concatenate(list(data.load("digits").validation))[:100]
-    model = experiment.load_model(folder / "best")
+    model = runs.load_model(folder / "best")
     again = evaluation.log_likelihood(model, x, 30).log_likelihood.mean()
     assert again == pytest.approx(best.score, abs=1.0), "the order of the data is another"
     endpoint = tf.saved_model.load(str(folder / "best" / "saved_model")).signatures["serving_default"]
@@ -174,7 +174,7 @@ def test_a_chief_and_two_workers(tmp_path):
     table = pd.read_csv(folder / "trials.csv").set_index("num_samples")
     assert dict(table.status) == {1: "FAILED", 2: "COMPLETED", 3: "COMPLETED"}
     assert table.message[1].startswith("ValueError: ") and table.score[[2, 3]].between(-60, -15).all()
-    assert experiment.Config.read(folder / "best").num_samples == table.score.idxmax()
+    assert runs.Config.read(folder / "best").num_samples == table.score.idxmax()
     assert all((folder / "search" / f"{name}.json").exists() for name in processes), "each of them took part"
 
 

@@ -1,0 +1,56 @@
+"""Checks of arguments: each returns the value in its usual type, or raises an error that names the argument."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def check_count(value: Any, name: str, minimum: int = 1) -> int:
+    """Returns `value` as an `int`.
+
+    Raises:
+      ValueError: if `value` is not an integer, or is below `minimum`.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        expected = "a positive integer" if minimum == 1 else f"an integer of {minimum} or more"
+        raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
+    return int(value)
+
+
+def check_choice(value: T, name: str, choices: Iterable[T]) -> T:
+    """Returns `value`.
+
+    Raises:
+      ValueError: if `value` is not one of `choices`; the message lists them.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}. Received: {value!r}")
+    return value
+
+
+def check_fraction(value: Any, name: str) -> float:
+    """Returns `value` as a `float`.
+
+    Raises:
+      ValueError: if `value` is not a number in [0, 1].
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number in [0, 1]. Received: {name}={value!r}")
+    return float(value)
+
+
+def as_sizes(value: Any, name: str = "event_shape") -> tuple[int, ...]:
+    """Returns an integer or a sequence of integers as a tuple.
+
+    Raises:
+      ValueError: if `value` holds anything but positive integers.
+    """
+    sizes = (value,) if isinstance(value, (int, np.integer)) else value
+    try:
+        return tuple(check_count(size, name) for size in sizes)
+    except (TypeError, ValueError):
+        expected = "a positive integer or a sequence of positive integers"
+        raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}") from None

@@ -1,0 +1,64 @@
+"""Reports of small runs."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from iwae_tf import runs
+from iwae_tf.runs import reporting
+
+CONFIG = runs.Config(
+    latent_sizes=(2,), hidden_sizes=((16,),), num_samples=3, epochs=1, test_samples=50
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run, and what is left of one with another objective that came off worse."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs.train(CONFIG, folder / "iwae", verbose=0)
+    other = shutil.copytree(folder / "iwae", folder / "elbo")
+    runs.write_config(dataclasses.replace(CONFIG, objective="elbo"), other)
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["test"]["log_likelihood"] -= 1.0
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    return folder
+
+
+def test_report_has_every_table_and_picture(runs, monkeypatch):
+    monkeypatch.setattr(reporting, "FEW", 5)
+    page = reporting.report(runs / "iwae", verbose=0)
+    folder = page.parent
+    tables = {"log_likelihood", "active_units", "kl_of_units", "decomposition", "importance_weights", "bounds",
+              "gradient_snr", "ais", "bdmc", "inference_gaps", "active_directions", "without_inactive",
+              "out_of_distribution"}  # fmt: skip
+    figures = {"histories", "bounds", "weights", "activity", "samples", "reconstructions", "interpolations",
+               "aggregated_posterior", "manifold", "posteriors"}  # fmt: skip
+    assert {path.stem for path in folder.glob("*.csv")} == tables
+    assert {path.stem for path in folder.glob("*.png")} == figures
+    assert all(len(pd.read_csv(path)) for path in folder.glob("*.csv"))
+    text = page.read_text()
+    assert text.count("<img src=") == len(figures)
+    assert not re.search(r"(src|href)=.(?!data:)", text), "no other file"
+    assert "Pareto k" in text
+    with pytest.raises(FileExistsError):
+        reporting.report(runs / "iwae", verbose=0)
+
+
+def test_compare_shows_what_differs(runs, tmp_path):
+    table = reporting.compare([runs / "iwae", runs / "elbo"], tmp_path / "both")
+    assert set(table.objective) == {"iwae", "elbo"} and "seed" not in table
+    assert list(table.objective) == ["iwae", "elbo"], "the best first"
+    assert table.test_log_likelihood.diff().iloc[1] == pytest.approx(-1.0)
+    assert {path.name for path in (tmp_path / "both").iterdir()} == {
+        "comparison.csv", "comparison.html", "histories.png"
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"two runs or more. Received: 1"):
+        reporting.compare([runs / "iwae"], tmp_path / "one")
+    with pytest.raises(FileNotFoundError):
+        reporting.compare([runs / "iwae", runs], tmp_path / "one")
+    assert not (tmp_path / "one").exists()
