@@ -1,0 +1,16 @@
+"""Types that signatures share."""
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import keras
+import numpy.typing as npt
+import pandas as pd
+import tensorflow as tf
+
+#: One array of observations, `[n, *event_shape]`, in any container: a NumPy array, a tensor, nested lists, a frame.
+Array: TypeAlias = npt.ArrayLike | tf.Tensor | pd.DataFrame
+#: Observations as Keras takes them: an array, a dataset, a `PyDataset`, or a generator of batches.
+Data: TypeAlias = Array | tf.data.Dataset | keras.utils.PyDataset | Iterable
+#: A stateless seed: an integer or `int32[2]`.
+Seed: TypeAlias = int | tf.Tensor
