@@ -16,7 +16,7 @@ import pandas as pd
 import typer
 
 import iwae_tf  # noqa: F401, whose classes Keras is to know
-from iwae_tf.files import written_whole
+from iwae_tf.files import write_whole
 from iwae_tf.training import checkpoints
 
 OPTIONS = ["--latent-sizes", "20", "--hidden-sizes", "50", "-k", "20", "--warm-up", "30", "--test-samples", "200"]
@@ -86,7 +86,7 @@ def main(
         finished(broken, epochs)
         same = all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in
                    zip(state(unbroken), state(broken), strict=True))  # fmt: skip
-    with written_whole(output, overwrite=True) as new:
+    with write_whole(output, overwrite=True) as new:
         new.write_text(json.dumps({"seconds": seconds, "same": same, "kills": log}, indent=2) + "\n")
     typer.echo(f"{sum(kill['killed'] for kill in log)} kills; the same bit for bit: {same}")
     raise typer.Exit(0 if same else 1)

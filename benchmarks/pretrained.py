@@ -10,7 +10,7 @@ import dataclasses
 from benchmarks.quality import BASE, trained
 from benchmarks.turns import ROOT
 from iwae_tf import evaluation, exporting, plots
-from iwae_tf.files import written_whole
+from iwae_tf.files import write_whole
 
 NAME = "mnist_iwae"
 CARD = """# {name}
@@ -48,7 +48,7 @@ def main():
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     options = parser.parse_args()
     config = dataclasses.replace(BASE, data_dir=options.data_dir, objective="miwae")
-    with written_whole(ROOT / "saved_models" / NAME, options.overwrite) as folder:
+    with write_whole(ROOT / "saved_models" / NAME, options.overwrite) as folder:
         compiled, splits, seconds = trained(config, "objectives", config.objective)
         # Without the state of the optimiser, which is two thirds of the file.
         model = type(compiled).from_config(compiled.get_config())

@@ -16,7 +16,7 @@ import typer
 
 import iwae_tf
 from iwae_tf import callbacks, data, layers, scoring
-from iwae_tf.files import written_whole
+from iwae_tf.files import write_whole
 from iwae_tf.training import checkpoints
 
 app = typer.Typer(no_args_is_help=True)
@@ -55,7 +55,7 @@ def watched(name, done):
         over.set()
         thread.join()
     result = summary(looks)
-    with written_whole(RESULTS / f"soak-{name}.json", overwrite=True) as part:
+    with write_whole(RESULTS / f"soak-{name}.json", overwrite=True) as part:
         part.write_text(json.dumps({**result, "looks": looks[:: max(len(looks) // 100, 1)]}, indent=2) + "\n")
     typer.echo(json.dumps(result, indent=2))
 

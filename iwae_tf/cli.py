@@ -161,7 +161,7 @@ def train(
     from iwae_tf import files, runs
 
     output = output or Path("runs") / dataset
-    left = files.unfinished(output) if resume else None
+    left = files.find_unfinished(output) if resume else None
     if resume and not left:
         typer.secho(f"Nothing unfinished in {output}: a new run starts", fg="yellow", err=True)
     started = runs.Config.read(left) if left else runs.Config()

@@ -12,7 +12,7 @@ import pandas as pd
 
 
 @contextlib.contextmanager
-def written_whole(path, overwrite=False, keep_failed=False, resume=False):
+def write_whole(path, overwrite=False, keep_failed=False, resume=False):
     """Yields a path beside `path` to write to; it takes the name `path` only when all is written, and on the disk.
 
     After an error what was written is removed, unless `keep_failed`; after an interrupt it stays. With `resume` what an
@@ -64,8 +64,8 @@ def read_json(path):
     return held
 
 
-def unfinished(path):
-    """Returns the path of what an interrupted `written_whole` of `path` has left, or `None`."""
+def find_unfinished(path):
+    """Returns the path of what an interrupted `write_whole` of `path` has left, or `None`."""
     part = _part_of(Path(path))
     return part if part.exists() else None
 
@@ -131,7 +131,7 @@ class Journal:
         if rows.empty:
             path.unlink()
             return
-        with written_whole(path, overwrite=True) as part:
+        with write_whole(path, overwrite=True) as part:
             rows.to_csv(part, index=False)
 
     def has(self, i, source):

@@ -178,7 +178,7 @@ FUNCTIONS = {
     "importance_weights": lambda model, x: evaluation.importance_weights(model, x, 5),
     "decompose": lambda model, x: evaluation.decompose(model, x, 5),
     "gradient_snr": lambda model, x: evaluation.gradient_snr(model, x, 2),
-    "inference_gaps": lambda model, x: evaluation.inference_gaps(model, x, 2, 2, num_samples_of_log_likelihood=5),
+    "inference_gaps": lambda model, x: evaluation.inference_gaps(model, x, 2, 2, likelihood_samples=5),
     "ais": lambda model, x: evaluation.ais(model, x, 2, 2, 2),
     "reconstructions": plots.reconstructions,
     "ValidationLogLikelihood": lambda model, x: model.fit(
@@ -414,7 +414,7 @@ def test_gradients_and_gaps_are_compiled_once():
     for _ in range(2):
         for k in (3, 4):
             evaluation.gradient_snr(model, IMAGES[:4], 2, [objectives.ImportanceWeighted(k)])
-        evaluation.inference_gaps(model, batches(IMAGES[:8], size=4), 2, 2, num_samples_of_log_likelihood=5)
+        evaluation.inference_gaps(model, batches(IMAGES[:8], size=4), 2, 2, likelihood_samples=5)
     assert len(model.programs) == 3
 
 

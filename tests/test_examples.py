@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 
 import keras
 import numpy as np
@@ -64,7 +65,7 @@ def test_example(name, fitted, digits, x, tmp_path, monkeypatch):
     names = {"iwae_tf": iwae_tf, "keras": keras, "np": np, "pd": pd, "tf": tf, "tfd": tfd, **packages}
     names |= {"model": fitted, "splits": digits, "x": x, "__name__": "example"}
     for block in blocks(EXAMPLES[name]):
-        exec(compile(smaller(block), name, "exec"), names)
+        exec(compile(smaller(textwrap.dedent(block)), name, "exec"), names)
 
 
 def test_what_a_user_calls_has_an_example():

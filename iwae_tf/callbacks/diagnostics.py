@@ -14,7 +14,7 @@ from matplotlib import image
 from iwae_tf import evaluation, plots
 from iwae_tf.checks import check_count
 from iwae_tf.data import inputs
-from iwae_tf.evaluation.batches import seen_batches, terms
+from iwae_tf.evaluation.batches import preprocess_batches, score_batches
 from iwae_tf.evaluation.importance_weights import NOTICEABLE
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, normalized_weights
 
@@ -107,7 +107,7 @@ class Diagnostics(keras.callbacks.Callback):
     def _write_tables(self):
         model, x, seed = self.model, self._x, self.seed
         few = x[:FEW]
-        drawn = list(terms(model, x, 64, seed))
+        drawn = list(score_batches(model, x, 64, seed))
         log_weights = np.concatenate([part.log_weights().numpy() for part in drawn], axis=1)
         weights = normalized_weights(log_weights).numpy()
         scalars = {
@@ -135,7 +135,7 @@ class Diagnostics(keras.callbacks.Callback):
         """Returns the means of q(z_1|x), `[n, units]`."""
         parts = [
             self.model.infer(self.model.posterior(seen), (), seed)[0][0].mean().numpy().reshape(len(seen), -1)
-            for seen, seed in seen_batches(self.model, self._x, self.seed)
+            for seen, seed in preprocess_batches(self.model, self._x, self.seed)
         ]
         return np.concatenate(parts)
 
@@ -182,7 +182,7 @@ class Diagnostics(keras.callbacks.Callback):
             embedding.metadata_path = "labels.tsv"
         if len(self.model.event_shape) == 3 and self.model.event_shape[-1] == 1:
             height, width = self.model.event_shape[:2]
-            seen = np.concatenate([np.asarray(x) for x, _ in seen_batches(self.model, self._x)])
+            seen = np.concatenate([np.asarray(x) for x, _ in preprocess_batches(self.model, self._x)])
             side = int(np.ceil(len(seen) ** 0.5))
             sheet = np.zeros((side * side, height, width))
             sheet[: len(seen)] = np.clip(seen[..., 0], 0, 1)

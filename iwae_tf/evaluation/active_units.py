@@ -5,7 +5,7 @@ import pandas as pd
 import tensorflow as tf
 
 from iwae_tf.checks import check_count
-from iwae_tf.evaluation.batches import seen_batches
+from iwae_tf.evaluation.batches import preprocess_batches
 
 
 def active_units(model, data, threshold=0.01, num_samples=1, rotated=False, seed=0):
@@ -37,7 +37,7 @@ def active_units(model, data, threshold=0.01, num_samples=1, rotated=False, seed
     """
     check_count(num_samples, "num_samples")
     parts = []  # per batch, per layer: [batch, units]
-    for seen, batch_seed in seen_batches(model, data, seed):
+    for seen, batch_seed in preprocess_batches(model, data, seed):
         posteriors, _ = model.infer(model.posterior(seen), num_samples, batch_seed)
         means = (tf.reshape(q.mean(), [-1, len(seen), int(np.prod(q.event_shape))]) for q in posteriors)
         parts.append([tf.reduce_mean(mean, 0).numpy().astype(np.float64) for mean in means])

@@ -10,7 +10,7 @@ from tensorflow_probability import mcmc
 from iwae_tf import random
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.compiling import compiled
-from iwae_tf.evaluation.batches import seen_batches
+from iwae_tf.evaluation.batches import preprocess_batches
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, standard_error
 
 STARTS = ("prior", "posterior")
@@ -52,7 +52,7 @@ def ais(model, data, num_steps=1000, num_chains=16, num_leapfrog_steps=10, start
     """
     _check(num_steps, num_chains, num_leapfrog_steps, start)
     run = _program(model, num_steps, num_chains, num_leapfrog_steps, start, reverse=False)
-    batches = seen_batches(model, data, seed, verbose)
+    batches = preprocess_batches(model, data, seed, verbose)
     return pd.concat([_table(*run(x, [], batch_seed)) for x, batch_seed in batches], ignore_index=True)
 
 

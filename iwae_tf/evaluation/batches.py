@@ -8,7 +8,7 @@ from iwae_tf.compiling import compiled
 from iwae_tf.data import inputs
 
 
-def seen_batches(model, data, seed=0, verbose=0):
+def preprocess_batches(model, data, seed=0, verbose=0):
     """Yields every batch after the preprocessing, and a seed (`int32[2]`) for what is drawn given it.
 
     Args:
@@ -28,18 +28,18 @@ def seen_batches(model, data, seed=0, verbose=0):
         progress.update(i + 1)
 
 
-def mapped(model, function, data, seed, verbose, *of):
-    """Yields a function of x and a seed, `compiled` (see there for `of`), of every batch; see `seen_batches`."""
+def map_batches(model, function, data, seed, verbose, *of):
+    """Yields a function of x and a seed, `compiled` (see there for `of`), of every batch; see `preprocess_batches`."""
     run = compiled(model, function, *of)
-    for x, batch_seed in seen_batches(model, data, seed, verbose):
+    for x, batch_seed in preprocess_batches(model, data, seed, verbose):
         yield run(x, batch_seed)
 
 
-def terms(model, data, num_samples, seed=0, verbose=0):
+def score_batches(model, data, num_samples, seed=0, verbose=0):
     """Yields the `Terms` of every batch, of `num_samples` samples per observation."""
     check_count(num_samples, "num_samples")
 
     def draw(x, seed):
         return model.terms(x, model.posterior(x), num_samples, seed)
 
-    return mapped(model, draw, data, seed, verbose, num_samples)
+    return map_batches(model, draw, data, seed, verbose, num_samples)

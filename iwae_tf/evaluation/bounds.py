@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 
 from iwae_tf import random
 from iwae_tf.checks import check_count
-from iwae_tf.evaluation.batches import mapped
+from iwae_tf.evaluation.batches import map_batches
 
 #: Samples drawn at once.
 CHUNK = 500
@@ -50,7 +50,7 @@ def bounds(model, data, num_samples=(1, 5, 50, 500, 5000), seed=0, verbose=0):
         return tf.map_fn(chunk, tf.range(-(-counts[-1] // size)), fn_output_signature=model.variable_dtype)
 
     parts: dict[int, list] = {k: [] for k in counts}
-    for drawn in mapped(model, draw, data, seed, verbose, counts[-1]):
+    for drawn in map_batches(model, draw, data, seed, verbose, counts[-1]):
         log_weights = drawn.numpy().astype(np.float64).reshape(-1, drawn.shape[-1])
         for k in counts:
             groups = counts[-1] // k

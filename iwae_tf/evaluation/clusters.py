@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from iwae_tf.evaluation.batches import seen_batches
+from iwae_tf.evaluation.batches import preprocess_batches
 
 
 def responsibilities(model, data, seed=0):
@@ -29,7 +29,7 @@ def responsibilities(model, data, seed=0):
             f"Expected a prior with components, such as layers.GaussianMixture. Received: {type(model.prior).__name__}"
         )
     parts = []
-    for seen, batch_seed in seen_batches(model, data, seed):
+    for seen, batch_seed in preprocess_batches(model, data, seed):
         posteriors, _ = model.infer(model.posterior(seen), (), batch_seed)
         parts.append(model.prior.responsibilities(posteriors[-1].mean()).numpy())
     probabilities = np.concatenate(parts)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf.checks import check_count
-from iwae_tf.evaluation.batches import seen_batches, terms
+from iwae_tf.evaluation.batches import preprocess_batches, score_batches
 from iwae_tf.evaluation.log_likelihood import UNRELIABLE, log_likelihood
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, standard_error
 
@@ -14,7 +14,7 @@ from iwae_tf.log_weights import effective_sample_size, log_mean_exp, standard_er
 ROUNDING = 1e-2
 
 
-def decompose(model, data, num_samples=64, num_samples_of_log_likelihood=5000, seed=0, verbose=0):
+def decompose(model, data, num_samples=64, likelihood_samples=5000, seed=0, verbose=0):
     """Splits log p^(x) of every observation into the bounds below it and what they lack.
 
     No bound may exceed log p(x). Where one does by more than five standard errors, though log p^ looks trustworthy
@@ -24,7 +24,7 @@ def decompose(model, data, num_samples=64, num_samples_of_log_likelihood=5000, s
       model: an `IWAE`.
       data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, as in the training set.
       num_samples: k of the bound between the two.
-      num_samples_of_log_likelihood: samples for log p^.
+      likelihood_samples: samples for log p^.
       seed: integer seed of the preprocessing and of the samples.
       verbose: 1 shows a progress bar.
 
@@ -41,7 +41,7 @@ def decompose(model, data, num_samples=64, num_samples_of_log_likelihood=5000, s
       Rainforth et al. 2018, arXiv:1802.04537, table 1; Alemi et al. 2018, Fixing a Broken ELBO, arXiv:1711.00464.
     """
     parts, errors = [], []
-    for part in terms(model, data, num_samples, seed):
+    for part in score_batches(model, data, num_samples, seed):
         layers = {f"kl_{i}": tf.reduce_mean(kl, 0).numpy() for i, kl in enumerate(part.kl_of_layers, start=1)}
         distortion = -tf.reduce_mean(part.reconstruction, 0).numpy()
         rate = tf.reduce_mean(part.kl, 0).numpy()
@@ -54,7 +54,7 @@ def decompose(model, data, num_samples=64, num_samples_of_log_likelihood=5000, s
             pd.DataFrame({"elbo": -distortion - rate, "bound": bound, "distortion": distortion, "rate": rate, **layers})
         )
     table = pd.concat(parts, ignore_index=True)
-    found = log_likelihood(model, data, num_samples_of_log_likelihood, seed, verbose)
+    found = log_likelihood(model, data, likelihood_samples, seed, verbose)
     table.insert(2, "log_likelihood", found.log_likelihood)
     table.insert(3, "negative_kl", table.elbo - found.log_likelihood)
     return table.assign(flagged=_too_high(table[["elbo", "bound"]].to_numpy(), np.concatenate(errors), found))
@@ -87,11 +87,11 @@ def kl_of_units(model, data, num_samples=64, seed=0):
     check_count(num_samples, "num_samples")
     sums: dict[int, np.ndarray] = {}
     count = 0
-    for seen, batch_seed in seen_batches(model, data, seed):
+    for seen, batch_seed in preprocess_batches(model, data, seed):
         posteriors, z = model.infer(model.posterior(seen), num_samples, batch_seed)
         count += len(seen)
         for layer, (q, p, z_l) in enumerate(zip(posteriors, model.generative(z)[1:], z, strict=True), start=1):
-            pair = [of_units(d) for d in (q, p)]
+            pair = [factorize(d) for d in (q, p)]
             if None in pair:
                 continue
             kl = tf.reduce_mean(pair[0].log_prob(z_l) - pair[1].log_prob(z_l), 0)
@@ -101,7 +101,7 @@ def kl_of_units(model, data, num_samples=64, seed=0):
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["layer", "unit", "kl"])
 
 
-def of_units(distribution):
+def factorize(distribution):
     """Returns the distribution over scalars of which this one is a product, or `None`."""
     if isinstance(distribution, tfd.Independent) and not len(distribution.distribution.event_shape):
         return distribution.distribution

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from iwae_tf.evaluation.batches import terms
+from iwae_tf.evaluation.batches import score_batches
 from iwae_tf.log_weights import effective_sample_size, normalized_weights
 
 #: A sample whose normalised weight is above this counts for something.
@@ -29,7 +29,7 @@ def importance_weights(model, data, num_samples=50, seed=0):
       ValueError: if the data are not such as the model takes, or `num_samples` is no integer of at least 1.
     """
     rows = []
-    for part in terms(model, data, num_samples, seed):
+    for part in score_batches(model, data, num_samples, seed):
         log_weights = part.log_weights()
         weights = normalized_weights(log_weights).numpy()
         logs = np.log(np.maximum(weights, np.finfo(weights.dtype).tiny))

@@ -7,13 +7,13 @@ from tensorflow_probability import distributions as tfd
 
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_count
-from iwae_tf.evaluation.batches import seen_batches
+from iwae_tf.evaluation.batches import preprocess_batches
 from iwae_tf.evaluation.log_likelihood import log_likelihood
 from iwae_tf.layers.normal import Normal
 
 
 def inference_gaps(
-    model, data, num_steps=500, num_samples=32, learning_rate=0.02, num_samples_of_log_likelihood=5000, seed=0,
+    model, data, num_steps=500, num_samples=32, learning_rate=0.02, likelihood_samples=5000, seed=0,
     verbose=0,
 ):  # fmt: skip
     """Splits log p^(x) - ELBO into an approximation gap and an amortisation gap.
@@ -28,7 +28,7 @@ def inference_gaps(
       num_steps: steps of Adam for every observation.
       num_samples: samples per observation and step; 64 times as many for the ELBOs.
       learning_rate: that of Adam, which falls to 0 along a cosine.
-      num_samples_of_log_likelihood: samples for log p^.
+      likelihood_samples: samples for log p^.
       seed: integer seed of the preprocessing and of the samples.
       verbose: 1 shows progress bars.
 
@@ -49,7 +49,7 @@ def inference_gaps(
     if len(model.encoder) != 1:
         raise ValueError(f"Expected a model of one stochastic layer. Received: {len(model.encoder)}")
     rows = []
-    for x, batch_seed in seen_batches(model, data, seed, verbose):
+    for x, batch_seed in preprocess_batches(model, data, seed, verbose):
         q = model.posterior(x)
         key = (_Ascent, q.mean().shape, num_steps, num_samples, learning_rate)
         if key not in model.programs:
@@ -59,7 +59,7 @@ def inference_gaps(
         elbos = [_elbo(model, x, d, 64 * num_samples, last) for d in (q, best)]
         rows.append(pd.DataFrame({name: e.numpy() for name, e in zip(("elbo", "optimized"), elbos, strict=True)}))
     table = pd.concat(rows, ignore_index=True)
-    table["log_likelihood"] = log_likelihood(model, data, num_samples_of_log_likelihood, seed, verbose).log_likelihood
+    table["log_likelihood"] = log_likelihood(model, data, likelihood_samples, seed, verbose).log_likelihood
     return table.assign(
         amortization_gap=table.optimized - table.elbo, approximation_gap=table.log_likelihood - table.optimized
     )

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from iwae_tf.estimates import likelihood
-from iwae_tf.evaluation.decomposition import of_units
+from iwae_tf.evaluation.decomposition import factorize
 from iwae_tf.evaluation.log_likelihood import log_likelihood
 from iwae_tf.hierarchy import Terms
 
@@ -68,7 +68,7 @@ class _WithoutInactive:
         return Terms(observation.log_prob(x), kl, tf.add_n(log_q))
 
     def _log_prob(self, i, distribution, z):
-        parts = of_units(distribution)
+        parts = factorize(distribution)
         if parts is None:
             raise ValueError(f"Expected posteriors and priors of independent units. Received: {distribution}")
         log_prob = tf.where(self._fixed[i][0], parts.log_prob(z), 0.0)

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from iwae_tf.evaluation.batches import seen_batches
+from iwae_tf.evaluation.batches import preprocess_batches
 from iwae_tf.plots.images import check_plane
 
 
@@ -85,7 +85,7 @@ def aggregated_posterior(model, data, labels=None, units=(0, 1), seed=0):
       ValueError: if z_1 has no such units, or the data are not such as the model takes.
     """
     parts = []
-    for seen, batch_seed in seen_batches(model, data, seed):
+    for seen, batch_seed in preprocess_batches(model, data, seed):
         _, z = model.infer(model.posterior(seen), (), batch_seed)
         parts.append(z[0].numpy().reshape(len(seen), -1))
     points = np.concatenate(parts)

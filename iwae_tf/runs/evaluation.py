@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from iwae_tf import data, evaluation, plots
-from iwae_tf.files import read_json, written_whole
+from iwae_tf.files import read_json, write_whole
 from iwae_tf.runs.config import Config
 
 
@@ -75,6 +75,6 @@ def report_test_data(model, splits, config, folder, metrics, verbose):
         "reconstructions.png": lambda path: plots.reconstructions(model, x, config.seed).savefig(path, format="png"),
         "metrics.json": lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"),
     }.items():
-        with written_whole(folder / name, overwrite=True) as part:
+        with write_whole(folder / name, overwrite=True) as part:
             write(part)
     return metrics

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from iwae_tf import data, evaluation, objectives, plots
-from iwae_tf.files import read_json, written_whole
+from iwae_tf.files import read_json, write_whole
 from iwae_tf.runs.config import Config
 from iwae_tf.runs.evaluation import load_model
 
@@ -52,7 +52,7 @@ def report(run, data_dir=None, overwrite=False, verbose=1):
     """
     config, model = Config.read(run), load_model(run)
     splits = data.load(config.dataset, config.batch_size, data_dir or config.data_dir, config.seed)
-    with written_whole(Path(run) / "evaluation", overwrite) as folder:
+    with write_whole(Path(run) / "evaluation", overwrite) as folder:
         folder.mkdir()
         tables = _tables(model, splits, config, verbose)
         figures = _figures(model, splits, run, tables, config.seed)
@@ -100,7 +100,7 @@ def compare(runs, output, overwrite=False):
     same = [name for name in dataclasses.asdict(Config()) if table[name].nunique() == 1]
     table = table.drop(columns=same).sort_values("test_log_likelihood", ascending=False)
     figure = plots.histories({run: run for run in rows})
-    with written_whole(output, overwrite) as folder:
+    with write_whole(output, overwrite) as folder:
         folder.mkdir()
         table.to_csv(folder / "comparison.csv", index_label="run")
         figure.savefig(folder / "histories.png")
@@ -118,7 +118,7 @@ def _tables(model, splits, config, verbose):
         "active_units": units,
         "active_directions": evaluation.active_units(model, test, num_samples=CHAINS, rotated=True, seed=seed),
         "kl_of_units": evaluation.kl_of_units(model, test, seed=seed),
-        "decomposition": evaluation.decompose(model, few, num_samples_of_log_likelihood=config.test_samples, seed=seed),
+        "decomposition": evaluation.decompose(model, few, likelihood_samples=config.test_samples, seed=seed),
         "importance_weights": evaluation.importance_weights(model, test, max(config.num_samples, 2), seed),
         "bounds": evaluation.bounds(model, few, seed=seed),
         "gradient_snr": evaluation.gradient_snr(model, few, objectives=_estimators(model.objective), seed=seed),
@@ -133,7 +133,7 @@ def _tables(model, splits, config, verbose):
         tables["without_inactive"] = evaluation.without_inactive(model, few, units, config.test_samples, seed)
     if len(model.encoder) == 1:
         tables["inference_gaps"] = evaluation.inference_gaps(
-            model, few, num_samples_of_log_likelihood=config.test_samples, seed=seed
+            model, few, likelihood_samples=config.test_samples, seed=seed
         )
     return tables
 

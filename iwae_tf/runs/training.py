@@ -4,7 +4,7 @@ import keras
 
 from iwae_tf import builders, callbacks, data, objectives
 from iwae_tf.exporting import export
-from iwae_tf.files import remove, unfinished, written_whole
+from iwae_tf.files import find_unfinished, remove, write_whole
 from iwae_tf.layers import StochasticBinarization
 from iwae_tf.runs.config import Config, write_config
 from iwae_tf.runs.evaluation import report_test_data
@@ -87,15 +87,15 @@ def train(config, output, overwrite=False, verbose=1, resume=False, checkpoint_e
     """
     strategy = replicas.make_strategy(distribute)
     if not replicas.is_chief(strategy):
-        _fit(config, strategy, unfinished(output) if resume else None, verbose=0, write=False)
+        _fit(config, strategy, find_unfinished(output) if resume else None, verbose=0, write=False)
         return {}
-    resume = resume and unfinished(output) is not None  # a kill may come before there is a folder
-    with written_whole(output, overwrite, keep_failed=True, resume=resume) as folder:
+    resume = resume and find_unfinished(output) is not None  # a kill may come before there is a folder
+    with write_whole(output, overwrite, keep_failed=True, resume=resume) as folder:
         if resume and (found := Config.read(folder)) != config:
             raise ValueError(f"Expected the options of the unfinished run, {found}. Received: {config}")
         try:
             if not resume:
-                with written_whole(folder) as part:
+                with write_whole(folder) as part:
                     part.mkdir()
                     write_config(config, part)
             metrics = _fit_and_report(config, strategy, folder, verbose, checkpoint_every)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from iwae_tf.files import remove, written_whole
+from iwae_tf.files import remove, write_whole
 from iwae_tf.training import executions
 
 VARIABLES, STATE, SUMS = "variables.npz", "training.json", "sha256.json"
@@ -63,7 +63,7 @@ class Checkpoints(keras.callbacks.Callback):
         history = self._run / "history.csv"
         if history.exists() and self._write:
             lines = history.read_text().splitlines(keepends=True)
-            with written_whole(history, overwrite=True) as part:
+            with write_whole(history, overwrite=True) as part:
                 part.write_text("".join(lines[: done + 1] if done else []))
         return done
 
@@ -97,7 +97,7 @@ class Checkpoints(keras.callbacks.Callback):
             [float(variable.numpy()) for variable in executions.metric_variables(self.model)] if executions else []
         )
         state = {"epoch": epoch, "executions": executions, "metrics": metrics, "seconds": self.seconds}
-        with written_whole(self._folder / f"{epoch}-{executions}", overwrite=True) as part:
+        with write_whole(self._folder / f"{epoch}-{executions}", overwrite=True) as part:
             part.mkdir()
             # By NumPy, since every call of Keras' own `save_weights` leaves 70 KiB behind.
             np.savez(part / VARIABLES, **{str(i): v.numpy() for i, v in enumerate(executions.variables(self.model))})

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from iwae_tf import data, plots, runs
 from iwae_tf.checks import check_choice, check_count
-from iwae_tf.files import read_json, remove, written_whole
+from iwae_tf.files import read_json, remove, write_whole
 from iwae_tf.tuning.hypermodel import IWAEHyperModel
 from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, best_epochs, is_worker, make_tuner, trials, write_trials
 
@@ -149,7 +149,7 @@ def _claim(output, search, overwrite):
     for name in found:
         remove(output / name)
     output.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as part:
+    with write_whole(path) as part:
         part.write_text(json.dumps(wanted, indent=2) + "\n")
 
 
@@ -157,7 +157,7 @@ def _show(output, hypermodel):
     """Writes the table of trials, their picture, and what TensorBoard is to compare them by."""
     table = write_trials(output)
     figure = plots.parallel_coordinates(table, [name for name in hypermodel.searched if name in table])
-    with written_whole(output / "trials.png", overwrite=True) as part:
+    with write_whole(output / "trials.png", overwrite=True) as part:
         figure.savefig(part, format="png")
 
 

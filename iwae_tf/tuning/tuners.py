@@ -13,7 +13,7 @@ import pandas as pd
 from keras_tuner.engine.trial import Trial
 
 from iwae_tf.checks import check_choice, check_count
-from iwae_tf.files import written_whole
+from iwae_tf.files import write_whole
 
 #: What trials are compared by.
 OBJECTIVE = keras_tuner.Objective("val_log_likelihood", "max")
@@ -168,6 +168,6 @@ def _message(trial, path):
 def write_trials(folder):
     """Writes the table of `trials` to `trials.csv` in the folder, and returns it."""
     table = trials(folder)
-    with written_whole(Path(folder) / "trials.csv", overwrite=True) as part:
+    with write_whole(Path(folder) / "trials.csv", overwrite=True) as part:
         table.to_csv(part, index=False)
     return table
