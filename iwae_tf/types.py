@@ -1,6 +1,6 @@
 """Types that signatures share."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import keras
@@ -14,3 +14,7 @@ Array: TypeAlias = npt.ArrayLike | tf.Tensor | pd.DataFrame
 Data: TypeAlias = Array | tf.data.Dataset | keras.utils.PyDataset | Iterable
 #: A stateless seed: an integer or `int32[2]`.
 Seed: TypeAlias = int | tf.Tensor
+#: A size or a shape as arguments take it: a positive integer or a sequence of positive integers.
+Sizes: TypeAlias = int | Sequence[int]
+#: An activation as Keras takes it: a name, a function, or `None` for none.
+Activation: TypeAlias = str | Callable[[tf.Tensor], tf.Tensor] | None

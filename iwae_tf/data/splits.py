@@ -70,7 +70,7 @@ def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0, incomple
     for name, part in parts.items():
         rules.check_numeric(part)
         found = [rules.finite(part)]
-        rules.check(rules.admit_missing(found) if incomplete else found)
+        rules.check(rules.allow_missing(found) if incomplete else found)
         if not len(part):
             raise ValueError(f"Expected at least one observation in {name}. Received: none")
         if part.shape[1:] != parts["train"].shape[1:]:

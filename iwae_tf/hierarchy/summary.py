@@ -5,7 +5,7 @@ import itertools
 import pandas as pd
 import tensorflow as tf
 
-from iwae_tf.layers.axes import Unmerged
+from iwae_tf.layers.axes import ReshapedBatch
 
 
 def table(model):
@@ -75,7 +75,7 @@ def _emitted(model):
 
 def _name(distribution):
     """Names a distribution by what it is of, without what only arranges its axes."""
-    while isinstance(distribution, Unmerged) or hasattr(distribution, "reinterpreted_batch_ndims"):
+    while isinstance(distribution, ReshapedBatch) or hasattr(distribution, "reinterpreted_batch_ndims"):
         distribution = distribution.distribution
     return type(distribution).__name__
 

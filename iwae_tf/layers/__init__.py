@@ -7,7 +7,8 @@ from iwae_tf.layers.categorical import Categorical
 from iwae_tf.layers.columns import Column
 from iwae_tf.layers.continuous_bernoulli import ContinuousBernoulli
 from iwae_tf.layers.counts import IndependentPoisson, NegativeBinomial
-from iwae_tf.layers.flows import AutoregressiveFlow, InverseAutoregressiveFlow, PlanarFlow, RealNVP
+from iwae_tf.layers.flow_posteriors import InverseAutoregressiveFlow, PlanarFlow, RealNVP
+from iwae_tf.layers.flow_priors import AutoregressiveFlow
 from iwae_tf.layers.heterogeneous import Heterogeneous
 from iwae_tf.layers.logistic import DiscretizedLogistic
 from iwae_tf.layers.mixtures import NormalMixture

@@ -13,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 from iwae_tf import random
 from iwae_tf.checks import as_sizes
 from iwae_tf.layers import rules
-from iwae_tf.layers.axes import Unmerged, merge_leading_axes
+from iwae_tf.layers.axes import ReshapedBatch, merge_leading_axes
 
 
 def emit(layer, inputs, event_ndims, call=None):
@@ -38,7 +38,7 @@ def emit(layer, inputs, event_ndims, call=None):
     distribution = call(flat)
     if not isinstance(distribution, tfd.Distribution):
         raise TypeError(f"Expected {layer.name} to return a tfd.Distribution. Received: {type(distribution).__name__}")
-    return distribution if len(leading) == 1 else Unmerged(distribution, leading)
+    return distribution if len(leading) == 1 else ReshapedBatch(distribution, leading)
 
 
 class StochasticLayer(keras.layers.Layer):
@@ -73,7 +73,7 @@ class StochasticLayer(keras.layers.Layer):
 
     parameters: tuple[str, ...] = ()
     #: Whether the density leaves out NaN, and `check_data` lets it pass.
-    admits_missing = False
+    allows_missing = False
 
     def __init__(self, event_shape, hidden=(), activation="tanh", network=None, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -179,9 +179,9 @@ class StochasticLayer(keras.layers.Layer):
                 f"Received: shape {tuple(inputs.shape)}"
             )
         inputs, leading = merge_leading_axes(inputs, event_ndims)
-        return self.distribution(**self.read(self.features(inputs), leading))
+        return self.distribution(**self.compute_parameters(self.compute_features(inputs), leading))
 
-    def features(self, inputs):
+    def compute_features(self, inputs):
         """Computes the features that the heads read, `[n, *feature_shape]`, of inputs `[n, *event]`."""
         features = inputs if self.network is None else self.network(inputs)
         if self.perceptron:
@@ -190,7 +190,7 @@ class StochasticLayer(keras.layers.Layer):
             features = layer(features)
         return tf.reshape(features, [-1, *self.feature_shape])
 
-    def read(self, features, leading):
+    def compute_parameters(self, features, leading):
         """Reads the parameters off `features`; returns a dict of `[*leading, *parameter_shape(name)]`."""
         flat = tf.reshape(features, [-1, math.prod(self.feature_shape)])
         heads = [head(features if isinstance(head, keras.layers.EinsumDense) else flat) for head in self.heads]

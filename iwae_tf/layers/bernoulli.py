@@ -76,7 +76,7 @@ class IndependentBernoulli(ObservationLayer):
     parameters = ("logits",)
     support = (0, 1)
 
-    def link(self, mean):
+    def apply_link(self, mean):
         mean = np.clip(mean, 0.001, 0.999)
         return np.log(mean) - np.log1p(-mean)
 

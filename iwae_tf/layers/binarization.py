@@ -75,7 +75,7 @@ class StochasticBinarization(keras.layers.Layer):
         elif not (inputs.dtype.is_floating or inputs.dtype in (tf.uint8, tf.bool)):
             raise TypeError(f"Expected uint8, bool or floats in [0, 1]. Received: dtype {inputs.dtype.name}")
         else:
-            inputs = rules.asserted(inputs, self.rules(inputs))
+            inputs = rules.assert_rules(inputs, self.rules(inputs))
         dtype = self.dtype_policy.variable_dtype
         p = tf.cast(inputs, dtype)
         if inputs.dtype == tf.uint8:

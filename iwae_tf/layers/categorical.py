@@ -16,7 +16,7 @@ def draw_classes(logits, n, seed):
     return random.categorical(tf.transpose(logits, [axes[-1], *axes[:-1]]), seed, n)
 
 
-class Codes(tfd.Categorical):
+class CategoricalDistribution(tfd.Categorical):
     """`tfd.Categorical` over logits whose draws are the same compiled and not, and whose mean is the mode."""
 
     def _sample_n(self, n, seed=None):
@@ -54,7 +54,7 @@ class Categorical(StochasticLayer):
         return (*self.event_shape, self.num_classes)
 
     def distribution(self, logits):
-        return tfd.Independent(Codes(logits=logits, dtype=logits.dtype), len(self.event_shape))
+        return tfd.Independent(CategoricalDistribution(logits=logits, dtype=logits.dtype), len(self.event_shape))
 
     def rules(self, x):
         yield rules.whole(x, "codes for the Categorical likelihood")

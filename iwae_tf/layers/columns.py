@@ -84,7 +84,7 @@ class Column:
 
     def check(self, values: np.ndarray) -> None:
         """Raises a `ValueError` if the array holds values, other than NaN, that the column cannot have."""
-        rules.check(rules.admit_missing([self.rule(values)]))
+        rules.check(rules.allow_missing([self.rule(values)]))
 
 
 def as_columns(columns):
@@ -110,16 +110,16 @@ def as_columns(columns):
     return made
 
 
-def places(columns, kind):
+def find_kind(columns, kind):
     """Returns the places of the columns of a kind, a list of integers."""
     return [i for i, column in enumerate(columns) if column.kind == kind]
 
 
-def standardization(columns, dtype):
+def stack_loc_and_scale(columns, dtype):
     """Returns the loc and the scale of columns, each a tensor `[number of columns]`."""
     return tf.constant([c.loc for c in columns], dtype), tf.constant([c.scale for c in columns], dtype)
 
 
-def configuration(columns):
+def serialize_columns(columns):
     """Returns the columns as a list of dicts, for a layer's config."""
     return [dataclasses.asdict(column) for column in columns]

@@ -10,7 +10,7 @@ from iwae_tf import random
 from iwae_tf.layers.observation import ObservationLayer
 
 
-class _ContinuousBernoulli(tfd.ContinuousBernoulli):
+class ContinuousBernoulliDistribution(tfd.ContinuousBernoulli):
     """`tfd.ContinuousBernoulli` over logits, with a quarter of the work for the density and draws alike in every mode.
 
     As an exponential family on [0, 1] it has the density exp(logit x - A(logit)).
@@ -65,11 +65,13 @@ class ContinuousBernoulli(ObservationLayer):
     parameters = ("logits",)
     support = (0, 1)
 
-    def link(self, mean):
+    def apply_link(self, mean):
         # 2 mean - 1 is Langevin's function coth(y) - 1/y of half the logit. Cohen 1991 (Rheologica Acta 30) inverts it
         # to 5 %.
         m = 2.0 * np.clip(mean, 0.01, 0.99) - 1.0
         return 2.0 * m * (3.0 - m**2) / (1.0 - m**2)
 
     def distribution(self, logits):
-        return tfd.Independent(_ContinuousBernoulli(logits=logits, dtype=logits.dtype), len(self.event_shape))
+        return tfd.Independent(
+            ContinuousBernoulliDistribution(logits=logits, dtype=logits.dtype), len(self.event_shape)
+        )

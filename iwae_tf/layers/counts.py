@@ -51,7 +51,7 @@ class Poisson(tfd.Poisson):
         return tf.cast(_draw(tfd.Poisson(log_rate=tf.cast(self.log_rate, tf.float64)), n, seed), self.dtype)
 
 
-class _NegativeBinomial(tfd.NegativeBinomial):
+class NegativeBinomialDistribution(tfd.NegativeBinomial):
     """`tfd.NegativeBinomial` by mean and dispersion, accurate at any mean, with draws the same compiled and not."""
 
     def __init__(self, log_mean, log_dispersion):
@@ -73,7 +73,7 @@ class _Counts(ObservationLayer):
 
     support = (0, math.inf)
 
-    def link(self, mean):
+    def apply_link(self, mean):
         return np.log(np.maximum(mean, 1e-3))
 
     def rules(self, x):
@@ -133,7 +133,7 @@ class NegativeBinomial(_Counts):
         self.parameters, self.shared = (names[:1], names[1:]) if dispersion == "shared" else (names, ())
 
     def distribution(self, log_mean, log_dispersion):
-        counts = _NegativeBinomial(tf.convert_to_tensor(log_mean), tf.convert_to_tensor(log_dispersion))
+        counts = NegativeBinomialDistribution(tf.convert_to_tensor(log_mean), tf.convert_to_tensor(log_dispersion))
         return tfd.Independent(counts, len(self.event_shape))
 
     def get_config(self):

@@ -9,10 +9,10 @@ from iwae_tf import random
 from iwae_tf.layers import rules
 from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.bernoulli import Bernoulli
-from iwae_tf.layers.categorical import Codes
-from iwae_tf.layers.columns import as_columns, configuration, places, standardization
+from iwae_tf.layers.categorical import CategoricalDistribution
+from iwae_tf.layers.columns import as_columns, find_kind, serialize_columns, stack_loc_and_scale
 from iwae_tf.layers.counts import Poisson
-from iwae_tf.layers.missing import leave_out_missing
+from iwae_tf.layers.missing import ignore_missing
 from iwae_tf.layers.normal import Normal
 
 #: Least scale of a real or positive column, in that of the column: its density is bounded where a value repeats.
@@ -76,21 +76,21 @@ class ColumnProduct(tfd.Distribution):
         """Returns what can be averaged over distributions, `[*batch, width]`: class probabilities in place of codes."""
 
         def expectation(d):
-            if not isinstance(d.distribution, Codes):
+            if not isinstance(d.distribution, CategoricalDistribution):
                 return d.mean()
             probs = d.distribution.probs_parameter()
             return tf.reshape(probs, tf.concat([tf.shape(probs)[:-2], [probs.shape[-2] * probs.shape[-1]]], 0))
 
         return tf.concat([expectation(d) for d in self.distributions], axis=-1)
 
-    def point(self, expectations):
+    def to_rows(self, expectations):
         """Returns rows of the table, `[..., num_columns]`, for (averaged) `expectations`, `[..., width]`."""
         values, start = [], 0
         for chosen, d in zip(self.places, self.distributions, strict=True):
-            classes = d.distribution.logits.shape[-1] if isinstance(d.distribution, Codes) else 1
+            classes = d.distribution.logits.shape[-1] if isinstance(d.distribution, CategoricalDistribution) else 1
             part = expectations[..., start : start + len(chosen) * classes]
             start += len(chosen) * classes
-            if isinstance(d.distribution, Codes):
+            if isinstance(d.distribution, CategoricalDistribution):
                 probs = tf.reshape(part, tf.concat([tf.shape(part)[:-1], [len(chosen), classes]], 0))
                 part = tf.cast(tf.argmax(probs, axis=-1), part.dtype)
             values.append(part)
@@ -98,23 +98,23 @@ class ColumnProduct(tfd.Distribution):
 
 
 def _in_units(columns, loc, log_scale):
-    mean, unit = standardization(columns, loc.dtype)
+    mean, unit = stack_loc_and_scale(columns, loc.dtype)
     return mean + unit * loc, unit * (MIN_SCALE + tf.exp(log_scale))
 
 
 def _count(columns, log_rate):
-    mean, unit = standardization(columns, log_rate.dtype)
+    mean, unit = stack_loc_and_scale(columns, log_rate.dtype)
     return Poisson(log_rate=mean + unit * log_rate)
 
 
 def _category(columns, logits):
     exists = np.arange(logits.shape[-1]) < np.array([[len(column.categories)] for column in columns])
     # Not -inf, which times 0 is NaN.
-    return Codes(tf.where(exists, logits, tf.constant(-1e9, logits.dtype)), dtype=logits.dtype)
+    return CategoricalDistribution(tf.where(exists, logits, tf.constant(-1e9, logits.dtype)), dtype=logits.dtype)
 
 
 #: For each kind of column the heads, and a function of the columns and the heads that makes the distribution.
-LIKELIHOODS = {
+COLUMN_LIKELIHOODS = {
     "real": (("loc", "log_scale"), lambda columns, *heads: Normal(*_in_units(columns, *heads))),
     "positive": (("loc", "log_scale"), lambda columns, *heads: LogNormal(*_in_units(columns, *heads))),
     "count": (("log_rate",), _count),
@@ -150,14 +150,14 @@ class Heterogeneous(StochasticLayer):
       Nazabal et al. 2020, Handling Incomplete Heterogeneous Data using VAEs, arXiv:1807.03653.
     """
 
-    admits_missing = True
+    allows_missing = True
 
     def __init__(self, columns, **kwargs):
         columns = as_columns(columns)
         super().__init__(len(columns), **kwargs)
         self.columns = columns
-        self.groups = {kind: chosen for kind in LIKELIHOODS if (chosen := places(columns, kind))}
-        self.parameters = tuple(f"{kind}_{head}" for kind in self.groups for head in LIKELIHOODS[kind][0])
+        self.groups = {kind: chosen for kind in COLUMN_LIKELIHOODS if (chosen := find_kind(columns, kind))}
+        self.parameters = tuple(f"{kind}_{head}" for kind in self.groups for head in COLUMN_LIKELIHOODS[kind][0])
 
     def parameter_shape(self, parameter):
         columns = self._columns_of(parameter.split("_", maxsplit=1)[0])
@@ -167,9 +167,9 @@ class Heterogeneous(StochasticLayer):
     def distribution(self, **parameters):
         parts = []
         for kind, chosen in self.groups.items():
-            heads, likelihood = LIKELIHOODS[kind]
+            heads, likelihood = COLUMN_LIKELIHOODS[kind]
             part = likelihood(self._columns_of(kind), *(parameters[f"{kind}_{head}"] for head in heads))
-            parts.append((chosen, leave_out_missing(tfd.Independent(part, 1))))
+            parts.append((chosen, ignore_missing(tfd.Independent(part, 1))))
         return ColumnProduct(parts)
 
     def _columns_of(self, kind):
@@ -177,9 +177,9 @@ class Heterogeneous(StochasticLayer):
 
     def rules(self, x):
         for i, column in enumerate(self.columns):
-            yield from rules.admit_missing([column.rule(x[:, i])])
+            yield from rules.allow_missing([column.rule(x[:, i])])
 
     def get_config(self):
         config = super().get_config()
         del config["event_shape"]  # which is that of the columns
-        return {**config, "columns": configuration(self.columns)}
+        return {**config, "columns": serialize_columns(self.columns)}

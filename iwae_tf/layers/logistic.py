@@ -18,7 +18,7 @@ from iwae_tf.layers.observation import ObservationLayer
 START = -2.0
 
 
-class _DiscretizedLogistic(tfd.Distribution):
+class DiscretizedLogisticDistribution(tfd.Distribution):
     """A logistic variable, or one of a mixture, rounded to the nearest of `num_levels` equidistant numbers in [0, 1].
 
     Args:
@@ -131,7 +131,7 @@ class DiscretizedLogistic(ObservationLayer):
     def parameter_shape(self, parameter):
         return self.event_shape if self.num_components == 1 else (*self.event_shape, self.num_components)
 
-    def link(self, mean):
+    def apply_link(self, mean):
         # The solution for loc of the mean that the distribution gives, at the scale that it starts with.
         mean, scale = np.clip(mean, 0.001, 0.999), math.exp(START)
         return scale * np.log(np.expm1(mean / scale) / -np.expm1((mean - 1.0) / scale))
@@ -140,11 +140,13 @@ class DiscretizedLogistic(ObservationLayer):
         return keras.initializers.Constant(START) if parameter == "log_scale" else super().bias_initializer(parameter)
 
     def distribution(self, **parameters):
-        return tfd.Independent(_DiscretizedLogistic(**parameters, num_levels=self.num_levels), len(self.event_shape))
+        return tfd.Independent(
+            DiscretizedLogisticDistribution(**parameters, num_levels=self.num_levels), len(self.event_shape)
+        )
 
     def rules(self, x):
         yield from super().rules(x)
-        x = rules.comparable(x)
+        x = rules.as_comparable(x)
         rest = x * float(self.num_levels - 1) % 1
         what = f"data for the DiscretizedLogistic likelihood to be multiples of 1/{self.num_levels - 1}"
         yield rules.Rule(what, x, (rest <= 0.01) | (rest >= 0.99))

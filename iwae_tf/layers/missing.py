@@ -3,10 +3,10 @@
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from iwae_tf.layers.axes import Unmerged
+from iwae_tf.layers.axes import ReshapedBatch
 
 
-class Observed(tfd.Independent):
+class IndependentWithMissing(tfd.Independent):
     """A `tfd.Independent` whose density leaves out the entries of a value that are NaN.
 
     The entries are independent given the parameters, so leaving out is marginalising. Everything else is as in the
@@ -28,14 +28,14 @@ class Observed(tfd.Independent):
         return tf.reduce_sum(tf.where(missing, tf.zeros_like(log_prob), log_prob), axes)
 
 
-def leave_out_missing(distribution):
+def ignore_missing(distribution):
     """Returns the distribution as one whose density leaves out the entries of a value that are NaN.
 
     Raises:
       TypeError: if it is no `tfd.Independent` over scalars, whose entries have densities of their own.
     """
-    if isinstance(distribution, Unmerged):
-        return Unmerged(leave_out_missing(distribution.distribution), distribution.leading)
+    if isinstance(distribution, ReshapedBatch):
+        return ReshapedBatch(ignore_missing(distribution.distribution), distribution.leading)
     # Not by class: of some distributions tfd.Independent makes an instance of another one.
     independent = hasattr(distribution, "reinterpreted_batch_ndims")
     if not independent or len(distribution.distribution.event_shape):
@@ -43,4 +43,4 @@ def leave_out_missing(distribution):
             "Expected a likelihood of independent entries, a tfd.Independent over scalars, since incomplete=True. "
             f"Received: {type(distribution).__name__}"
         )
-    return Observed(distribution)
+    return IndependentWithMissing(distribution)

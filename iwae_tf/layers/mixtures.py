@@ -49,7 +49,7 @@ class Mixture(tfd.MixtureSameFamily):
         return tf.reshape(densities, tf.concat([leading, tf.shape(weights)], 0))
 
 
-def equal_normals(loc, scale, event_ndims, stratified=True):
+def mix_normals(loc, scale, event_ndims, stratified=True):
     """Makes a mixture of diagonal Gaussians of equal weights, which take turns in a batch of samples.
 
     Sample i of n comes from component (i + r) mod C with r uniform: on its own it is a sample of the mixture, and
@@ -131,7 +131,7 @@ class NormalMixture(StochasticLayer):
         return super().bias_initializer(parameter)
 
     def distribution(self, loc, log_scale):
-        return equal_normals(loc, tf.exp(log_scale), len(self.event_shape), self.stratified)
+        return mix_normals(loc, tf.exp(log_scale), len(self.event_shape), self.stratified)
 
     def get_config(self):
         return {**super().get_config(), "num_components": self.num_components, "stratified": self.stratified}

@@ -11,7 +11,7 @@ from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.normal import Normal
 
 
-def inverse_of_triangles(tril):
+def invert_lower_triangular(tril):
     """Inverts lower triangular matrices `[*batch, d, d]` block by block, in log2(d) steps of twice the size each.
 
     XLA solves triangular systems on a CPU row by row.
@@ -32,14 +32,14 @@ def inverse_of_triangles(tril):
     return inverse[..., 0, : tril.shape[-1], : tril.shape[-1]]
 
 
-class Triangle(tf.linalg.LinearOperatorLowerTriangular):
+class LowerTriangularOperator(tf.linalg.LinearOperatorLowerTriangular):
     """A lower triangle whose products with all the vectors that share it are one matrix product."""
 
     def _matvec(self, x, adjoint=False):
         return _products(self.to_dense(), x)
 
     def _solvevec(self, rhs, adjoint=False):
-        return _products(inverse_of_triangles(self.to_dense()), rhs)
+        return _products(invert_lower_triangular(self.to_dense()), rhs)
 
 
 def _products(matrices, vectors):
@@ -104,4 +104,4 @@ class MultivariateNormalTriL(StochasticLayer):
 
     def distribution(self, loc, scale_tril):
         tril = tfb.FillScaleTriL(diag_bijector=tfb.Exp(), diag_shift=None)(scale_tril)
-        return FullNormal(loc, Triangle(tril, is_non_singular=True))
+        return FullNormal(loc, LowerTriangularOperator(tril, is_non_singular=True))

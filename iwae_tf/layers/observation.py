@@ -13,7 +13,7 @@ from iwae_tf.layers.base import StochasticLayer
 class ObservationLayer(StochasticLayer):
     """Base of the layers that model data: they know which, can start at their mean, and can share parameters.
 
-    A subclass gives `support`, the smallest and the largest value of the data, and `link`. Its `shared` parameters do
+    A subclass gives `support`, the smallest and the largest value of the data, and `apply_link`. Its `shared` parameters do
     not depend on the input: they are weights of the layer, and have no head.
 
     Args:
@@ -41,14 +41,14 @@ class ObservationLayer(StochasticLayer):
             rules.check([rules.between(mean, "mean", *self.support)])
         self.mean = mean
 
-    def link(self, mean):
+    def apply_link(self, mean):
         """Returns the value of the first parameter at which the distribution has this mean, an array of its shape."""
         return mean
 
     def bias_initializer(self, parameter):
         if self.mean is None or parameter != self.parameters[0]:
             return super().bias_initializer(parameter)
-        start = np.broadcast_to(self.link(self.mean), self.event_shape).ravel()
+        start = np.broadcast_to(self.apply_link(self.mean), self.event_shape).ravel()
         start = np.repeat(start, math.prod(self.parameter_shape(parameter)) // start.size)
         # A function, not an Initializer: the layer's own config holds the mean.
         return lambda shape, dtype=None: tf.constant(start, dtype, shape)
@@ -70,15 +70,15 @@ class ObservationLayer(StochasticLayer):
             for name in self.shared
         ]
 
-    def read(self, features, leading):
+    def compute_parameters(self, features, leading):
         shared = map(tf.convert_to_tensor, self.shared_values)
-        return {**super().read(features, leading), **dict(zip(self.shared, shared, strict=True))}
+        return {**super().compute_parameters(features, leading), **dict(zip(self.shared, shared, strict=True))}
 
     def get_config(self):
         return {**super().get_config(), "mean": None if self.mean is None else self.mean.tolist()}
 
 
-def is_all_of(layer: Any, support: tuple[float, float]) -> bool:
+def accepts_range(layer: Any, support: tuple[float, float]) -> bool:
     """Returns whether every number in `support` is a valid observation of a layer."""
     if getattr(type(layer), "rules", None) is not ObservationLayer.rules:  # others may ask for more than the support
         return False

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from iwae_tf.layers.columns import KINDS, as_columns, configuration, places, standardization
+from iwae_tf.layers.columns import KINDS, as_columns, find_kind, serialize_columns, stack_loc_and_scale
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -33,7 +33,7 @@ class TableFeatures(keras.layers.Layer):
         missing = tf.math.is_nan(inputs)
         features = []
         for kind in KINDS:
-            chosen = places(self.columns, kind)
+            chosen = find_kind(self.columns, kind)
             columns = [self.columns[i] for i in chosen]
             values = tf.gather(inputs, tf.constant(chosen, tf.int32), axis=-1)
             if kind == "category":
@@ -42,7 +42,7 @@ class TableFeatures(keras.layers.Layer):
                 features += [tf.one_hot(codes[:, j], size, dtype=inputs.dtype) for j, size in enumerate(sizes)]
             else:
                 if KINDS[kind].transform is not None:
-                    loc, scale = standardization(columns, inputs.dtype)
+                    loc, scale = stack_loc_and_scale(columns, inputs.dtype)
                     values = (KINDS[kind].transform(values) - loc) / scale
                 features.append(tf.where(tf.math.is_nan(values), tf.zeros_like(values), values))
         return tf.concat([*features, tf.cast(missing, inputs.dtype)], axis=-1)
@@ -52,4 +52,4 @@ class TableFeatures(keras.layers.Layer):
         return (*input_shape[:-1], sum(widths) + len(widths))
 
     def get_config(self):
-        return {**super().get_config(), "columns": configuration(self.columns)}
+        return {**super().get_config(), "columns": serialize_columns(self.columns)}

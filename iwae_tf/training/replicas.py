@@ -86,7 +86,7 @@ def make_function(model, num_steps, train):
         context = tf.distribute.get_replica_context()
         seed = random.fold_in(seed, context.replica_id_in_sync_group)
         x, sample_weight = unpack(model, data)
-        data = rules.asserted(x, model.rules(x)), None, sample_weight
+        data = rules.assert_rules(x, model.rules(x)), None, sample_weight
         if not train:
             return _totals(model, model.evaluated(data, seed), sample_weight)
         gradients, values = model.computed(data, seed)

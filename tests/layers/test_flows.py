@@ -8,7 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 import iwae_tf
 from iwae_tf import layers, objectives
-from iwae_tf.layers.bijectors import PlanarStep
+from iwae_tf.layers.flow_steps import PlanarStep
 from iwae_tf.layers.masked import MADE
 
 MASKED = {"step_hidden": (12,), "context_size": 5}

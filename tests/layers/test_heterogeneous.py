@@ -8,7 +8,7 @@ from scipy import stats
 
 import iwae_tf
 from iwae_tf import layers, objectives, random
-from iwae_tf.layers.heterogeneous import MIN_SCALE, Codes
+from iwae_tf.layers.heterogeneous import MIN_SCALE, CategoricalDistribution
 
 COLUMNS = (
     layers.Column("colour", "category", categories=("red", "green", "blue")),
@@ -29,7 +29,7 @@ def made(columns=COLUMNS, leading=(4, 3), **kwargs):
     layer = layers.Heterogeneous(columns, seed=0, **kwargs)
     z = tf.constant(np.random.default_rng(0).normal(size=(*leading, 6)), tf.float32)
     layer.build((None, 6))
-    heads = layer.read(tf.reshape(z, [-1, 6]), list(leading))
+    heads = layer.compute_parameters(tf.reshape(z, [-1, 6]), list(leading))
     return layer, {name: head.numpy() for name, head in heads.items()}, lambda: layer(z)
 
 
@@ -119,14 +119,14 @@ def test_averaged_expectations_make_a_row():
     _, heads, make = made()
     distribution = make()
     expectations = distribution.expectations()
-    np.testing.assert_array_equal(distribution.point(expectations), distribution.mean())
+    np.testing.assert_array_equal(distribution.to_rows(expectations), distribution.mean())
     averaged = tf.reduce_mean(expectations, [0, 1])
-    row = distribution.point(averaged).numpy()
+    row = distribution.to_rows(averaged).numpy()
     np.testing.assert_allclose(row[1:6], distribution.mean().numpy()[..., 1:6].mean((0, 1)), rtol=1e-4)
     probs = np.exp(heads["category_logits"][..., 0, :])
     probs /= probs.sum(-1, keepdims=True)
     assert row[0] == probs.mean((0, 1)).argmax()
-    codes = Codes(tf.constant([[9.0, 0, 0], [0, 0, 9.0], [0, 0.1, 9.0]]), dtype=tf.float32)
+    codes = CategoricalDistribution(tf.constant([[9.0, 0, 0], [0, 0, 9.0], [0, 0.1, 9.0]]), dtype=tf.float32)
     assert tf.argmax(tf.reduce_mean(codes.probs_parameter(), 0)) == 2 != round(float(tf.reduce_mean(codes.mean())))
 
 

@@ -274,7 +274,7 @@ def test_shared_scale_of_a_posterior(gradient):
 def independent_pixels(layer, images):
     """Mean log probability of images under the best independent pixels that a grid of parameters finds for them."""
     mean = images.mean(0)
-    first = layer.link(mean) if isinstance(layer, layers.ContinuousBernoulli) else mean
+    first = layer.apply_link(mean) if isinstance(layer, layers.ContinuousBernoulli) else mean
 
     def score(offset, log_scale):
         others = {name: np.full_like(mean, log_scale) for name in layer.parameters[1:]}

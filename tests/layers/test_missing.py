@@ -6,9 +6,9 @@ from tensorflow_probability import distributions as tfd
 
 import iwae_tf
 from iwae_tf import layers
-from iwae_tf.layers.axes import Unmerged
+from iwae_tf.layers.axes import ReshapedBatch
 from iwae_tf.layers.bernoulli import BernoulliProduct
-from iwae_tf.layers.missing import Observed, leave_out_missing
+from iwae_tf.layers.missing import IndependentWithMissing, ignore_missing
 
 LOGITS = tf.constant(np.random.default_rng(0).normal(size=(4, 3, 5)), tf.float32)
 DISTRIBUTIONS = {
@@ -28,7 +28,7 @@ def test_density_is_that_of_what_is_there(name, jit_compile):
     def value_and_gradient(logits):
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            value = leave_out_missing(DISTRIBUTIONS[name](logits)).log_prob(X)
+            value = ignore_missing(DISTRIBUTIONS[name](logits)).log_prob(X)
         return value, tape.gradient(value, logits)
 
     value, gradient = tf.function(value_and_gradient, jit_compile=jit_compile)(LOGITS)
@@ -41,7 +41,7 @@ def test_density_is_that_of_what_is_there(name, jit_compile):
 
 def test_everything_else_is_as_in_the_distribution():
     plain = DISTRIBUTIONS["bernoulli"](LOGITS)
-    observed = leave_out_missing(plain)
+    observed = ignore_missing(plain)
     np.testing.assert_array_equal(observed.mean(), plain.mean())
     np.testing.assert_array_equal(observed.sample(2, seed=(0, 1)), plain.sample(2, seed=(0, 1)))
     assert observed.batch_shape == (4, 3) and observed.event_shape == (5,)
@@ -49,8 +49,10 @@ def test_everything_else_is_as_in_the_distribution():
 
 def test_leading_axes_of_a_users_own_layer():
     flat = tf.reshape(LOGITS, [12, 5])
-    unmerged = leave_out_missing(Unmerged(DISTRIBUTIONS["normal"](flat), [4, 3]))
-    np.testing.assert_allclose(unmerged.log_prob(X), Observed(DISTRIBUTIONS["normal"](LOGITS)).log_prob(X), rtol=1e-5)
+    unmerged = ignore_missing(ReshapedBatch(DISTRIBUTIONS["normal"](flat), [4, 3]))
+    np.testing.assert_allclose(
+        unmerged.log_prob(X), IndependentWithMissing(DISTRIBUTIONS["normal"](LOGITS)).log_prob(X), rtol=1e-5
+    )
 
 
 class Plain(tfd.Distribution):
@@ -71,7 +73,7 @@ class Plain(tfd.Distribution):
 
 
 def test_distributions_of_ones_own():
-    observed = leave_out_missing(tfd.Independent(Plain(LOGITS), 1))
+    observed = ignore_missing(tfd.Independent(Plain(LOGITS), 1))
     expected = -np.nansum(abs(X - LOGITS.numpy()), -1)
     np.testing.assert_allclose(observed.log_prob(X), expected, rtol=1e-5)
 
@@ -79,7 +81,7 @@ def test_distributions_of_ones_own():
 def test_entries_that_depend_on_each_other():
     for distribution in (tfd.MultivariateNormalDiag(LOGITS), tfd.Independent(tfd.MultivariateNormalDiag(LOGITS), 1)):
         with pytest.raises(TypeError, match="independent entries"):
-            leave_out_missing(distribution)
+            ignore_missing(distribution)
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -10,7 +10,7 @@ from scipy import integrate
 
 import iwae_tf
 from iwae_tf import layers, objectives, random
-from iwae_tf.layers.mixtures import equal_normals
+from iwae_tf.layers.mixtures import mix_normals
 
 from ..conftest import assert_same_mean, gradient_draws
 from .test_layers import inputs
@@ -25,13 +25,13 @@ def reference(z, loc, scale):
 
 def mixture(*batch, size=3, stratified=True, apart=1.0):
     loc, scale = apart * inputs(*batch, size, 2), tf.exp(inputs(*batch, size, 2, seed=1))
-    return equal_normals(loc, scale, 1, stratified), loc, scale
+    return mix_normals(loc, scale, 1, stratified), loc, scale
 
 
 def far_apart(batch, size=4, stratified=True):
     """Components at 0, 100, 200, ..., so that z tells the component."""
     loc = tf.tile(100.0 * tf.reshape(tf.range(size, dtype=tf.float32), [1, size, 1]), [batch, 1, 1])
-    return equal_normals(loc, tf.ones_like(loc), 1, stratified)
+    return mix_normals(loc, tf.ones_like(loc), 1, stratified)
 
 
 def components(q, n, seed=0):
@@ -51,7 +51,7 @@ def test_density_is_that_of_the_whole_mixture(batch, jit_compile):
 def test_one_component_is_a_normal():
     layer = layers.NormalMixture(3, 1, hidden=(4,))
     q, z = layer(inputs(5, 6)), inputs(5, 3, seed=1)
-    loc, log_scale = (head(layer.features(inputs(5, 6))) for head in layer.heads)
+    loc, log_scale = (head(layer.compute_features(inputs(5, 6))) for head in layer.heads)
     np.testing.assert_allclose(q.log_prob(z), reference(z, loc[:, None], np.exp(log_scale)[:, None]), rtol=1e-4)
     np.testing.assert_allclose(q.stddev(), np.exp(log_scale), rtol=1e-4)
 
@@ -98,7 +98,7 @@ def test_samples_are_reparameterized():
     loc, scale = inputs(4, 3, 2), tf.exp(inputs(4, 3, 2, seed=1))
     with tf.GradientTape() as tape:
         tape.watch([loc, scale])
-        z = equal_normals(loc, scale, 1).sample(3, seed=random.as_seed(0))
+        z = mix_normals(loc, scale, 1).sample(3, seed=random.as_seed(0))
         total = tf.reduce_sum(tf.reduce_mean(z, 0))
     by_loc, by_scale = tape.gradient(total, [loc, scale])
     np.testing.assert_allclose(by_loc, tf.fill([4, 3, 2], 1 / 3), rtol=1e-6)

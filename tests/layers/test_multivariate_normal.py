@@ -5,7 +5,7 @@ from tensorflow_probability import distributions as tfd
 
 from iwae_tf import layers, random
 from iwae_tf.layers import multivariate_normal
-from iwae_tf.layers.multivariate_normal import FullNormal, Triangle, inverse_of_triangles
+from iwae_tf.layers.multivariate_normal import FullNormal, LowerTriangularOperator, invert_lower_triangular
 
 from .test_layers import inputs
 
@@ -52,7 +52,7 @@ def test_density_of_own_samples_and_of_others(q, jit_compile):
 
 def test_density_of_own_samples_inverts_nothing(q, monkeypatch):
     z = q.sample(7, seed=random.as_seed(0))
-    monkeypatch.setattr(multivariate_normal, "inverse_of_triangles", None)
+    monkeypatch.setattr(multivariate_normal, "invert_lower_triangular", None)
     assert q.log_prob(z).shape == (7, 2, 3)
     with pytest.raises(TypeError, match="not callable"):
         q.log_prob(tf.identity(z))
@@ -63,7 +63,7 @@ def test_density_of_own_samples_inverts_nothing(q, monkeypatch):
 def test_inverse_of_triangles(size, jit_compile):
     rng = np.random.default_rng(0)
     tril = np.tril(rng.normal(size=(3, 2, size, size)) / size**0.5, -1) + np.eye(size) * np.exp(rng.normal(size=size))
-    invert = tf.function(inverse_of_triangles, jit_compile=jit_compile)
+    invert = tf.function(invert_lower_triangular, jit_compile=jit_compile)
     expected = np.linalg.inv(tril)
     np.testing.assert_allclose(invert(tf.constant(tril, tf.float32)), expected, atol=1e-4 * abs(expected).max())
 
@@ -106,7 +106,7 @@ def test_the_gradient_of_a_sample_is_that_of_its_definition():
     loc, tril = inputs(3), tf.constant([[1.0, 0, 0], [0.5, 2, 0], [-1, 0.3, 0.7]])
     with tf.GradientTape() as tape:
         tape.watch([loc, tril])
-        z = FullNormal(loc, Triangle(tril)).sample(5, seed=random.as_seed(0))
+        z = FullNormal(loc, LowerTriangularOperator(tril)).sample(5, seed=random.as_seed(0))
         total = tf.reduce_sum(z**2)
     by_loc, by_tril = tape.gradient(total, [loc, tril])
     noise = np.linalg.solve(tril, (z - loc).numpy().T).T
