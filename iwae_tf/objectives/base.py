@@ -1,68 +1,95 @@
-"""The objective: log weights in, a bound out."""
+"""The base class of objectives: log weights in, a bound out."""
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 
 class Objective:
-    """Base of the objectives, which know log weights and nothing of layers or models.
+    """Base class of objectives, which know log weights and nothing of layers or models.
 
-    A subclass gives `bound`, and keeps the arguments of its constructor as attributes named in `_arguments`. The
-    generative network always follows the gradient of `bound`; so does the inference network, unless one of the
-    attributes says otherwise. They are plain data, which `iwae_tf.training.gradients` reads.
+    A subclass defines `bound`, and a constructor that sets `num_particles` and keeps each of its arguments as an
+    attribute of the same name; saving, `==` and `repr` read them there. Keras loads a saved model if the class is
+    decorated with `keras.saving.register_keras_serializable`; `register` gives it a name for the command line.
+
+    The generative network follows the gradient of `bound`. So does the inference network, unless one of the attributes
+    below says otherwise; they are plain data, which `iwae_tf.training.gradients` reads.
+
+    The bound belongs to the objective and its own number of samples. Not to be confused with the log-likelihood, which
+    estimates log p(x) by L_k with a large k, whatever the objective: see `IWAE.log_likelihood`.
 
     Attributes:
       num_particles: samples drawn per observation.
-      kl_weight: multiplies log p(z) - log q(z|x) inside log w.
-      analytic_kl: whether the model replaces the top layer's log q - log p by its expectation.
-      free_bits: nats that each stochastic layer's KL, averaged over the batch, may take at no cost.
-      inference: the objective that the inference network follows, where it is another one.
-      path_weights: a function from log weights, `[num_particles, batch]`, and the weight of the KL inside them, to
+      kl_weight: factor of log q(z|x) - log p(z) inside log w.
+      analytic_kl: whether the expectation of the top layer's log q - log p replaces its value at the sample.
+      free_bits: KL, in nats and averaged over the batch, that each stochastic layer may have at no cost.
+      inference: the objective of the inference network, if it is another one.
+      path_weights: a function from log weights `[num_particles, batch]`, and the weight of the KL inside them, to
         factors of the same shape. The bound is then differentiated with the parameters of log q(z|x) held fixed, and
-        what arrives at the z of sample i is multiplied by the factor of sample i where scoring hands over to sampling.
+        the gradient for z of sample i is multiplied by factor i before it goes on to the inference network.
       score_weights: a function from log weights to coefficients c of the same shape. The inference network then
-        follows sum_i c_i d log q(z_i|x), z_i held fixed, for which q need not be reparameterisable.
-      sleep: weight, in [0, 1], of the sleep phase in what the inference network follows: of d log q(z|x) for x and z
-        drawn from the generative model.
+        follows sum_i c_i d log q(z_i|x) with z_i held fixed, which needs no reparameterisable q.
+      sleep: weight of the sleep phase, in [0, 1]: the part of the inference network's gradient that is
+        d log q(z|x) for x and z drawn from the generative model.
       choose: a function from log weights and a seed (`int32[2]`) to indices of samples, `[n, batch]`. The mean log w
-        of these samples is then differentiated, in the place of the bound of all.
+        of these samples is then differentiated instead of the bound.
+
+    Example:
+      ```python
+      @keras.saving.register_keras_serializable(package="my_project")
+      class Median(objectives.Objective):
+          def __init__(self, num_samples):
+              self.num_samples = self.num_particles = num_samples
+
+          def bound(self, log_weights):
+              return tf.sort(log_weights, axis=0)[self.num_samples // 2]
+
+      Median(5).bound(model.log_weights(x, 5)).shape  # [20]
+      ```
     """
 
     num_particles: int
-    kl_weight = 1.0
-    analytic_kl = False
-    free_bits = 0.0
+    kl_weight: float = 1.0
+    analytic_kl: bool = False
+    free_bits: float = 0.0
     inference: "Objective | None" = None
     path_weights: Callable[..., tf.Tensor] | None = None
     score_weights: Callable[[tf.Tensor], tf.Tensor] | None = None
-    sleep = 0.0
+    sleep: float = 0.0
     choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
-    _arguments: tuple[str, ...] = ()
 
-    def bound(self, log_weights):
+    def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Computes the reported bound, in nats: `[num_particles, batch]` -> `[batch]`."""
         raise NotImplementedError
 
-    def _values(self):
-        return {name: getattr(self, name) for name in self._arguments}
-
-    def get_config(self):
-        return {name: keras.saving.serialize_keras_object(value) for name, value in self._values().items()}
+    def get_config(self) -> dict[str, Any]:
+        return {name: keras.saving.serialize_keras_object(value) for name, value in self._arguments().items()}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Objective":
         return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
 
-    def __eq__(self, other):
-        return type(self) is type(other) and self._values() == other._values()
+    def _arguments(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor, read from the attributes of the same names."""
+        name = type(self).__name__
+        parameters = inspect.signature(type(self)).parameters
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
+            expected = f"Expected the constructor of {name} to name its arguments, which are read from attributes."
+            raise TypeError(f"{expected} Received: {name}{inspect.signature(type(self))}")
+        missing = [argument for argument in parameters if not hasattr(self, argument)]
+        if missing:
+            expected = f"Expected {name} to keep the arguments of its constructor as attributes of the same names."
+            raise AttributeError(f"{expected} Received: no attribute {', '.join(missing)}")
+        return {argument: getattr(self, argument) for argument in parameters}
 
-    def __hash__(self):
-        return hash((type(self), tuple(self._values().items())))
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Objective) and type(self) is type(other) and self._arguments() == other._arguments()
 
-    def __repr__(self):
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._values().items())})"
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(self._arguments().items())))
 
-
-serializable = keras.saving.register_keras_serializable(package="iwae_tf")
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._arguments().items())})"

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iwae_tf import objectives
+from iwae_tf import objectives, runs
 
+from ..conftest import small_model
 from .reference import CASES, log_mean_exp, reference
 
 ALL = [
@@ -253,7 +254,7 @@ BAD = {
     "gradient": (lambda: IWAE(5, gradient="dreg"), "reparameterized, path, doubly_reparameterized. Received: 'dreg'"),
     "backward": (lambda: IWAE(5, backward_samples=0), "backward_samples must be a positive integer"),
     "path backward": (lambda: IWAE(5, "path", backward_samples=1), "Received: gradient='path', backward_samples=1"),
-    "beta": (lambda: ELBO(beta=-1), "beta to be a finite number of at least 0. Received: beta=-1"),
+    "beta": (lambda: ELBO(beta=-1), "beta to be finite and not negative. Received: beta=-1"),
     "free bits": (lambda: ELBO(free_bits=math.nan), "Received: free_bits=nan"),
     "miwae": (lambda: MIWAE(2, 3, "path"), "reparameterized, doubly_reparameterized. Received: 'path'"),
     "ciwae": (lambda: objectives.CIWAE(5, 1.5), r"beta must be a number in \[0, 1\]. Received: beta=1.5"),
@@ -263,12 +264,12 @@ BAD = {
         r"sleep must be a number in \[0, 1\]. Received: sleep=2",
     ),
     "wake": (lambda: objectives.ReweightedWakeSleep(5, "path"), "score, doubly_reparameterized. Received: 'path'"),
-    "wake of one": (lambda: objectives.get("rws", 1), "at least 2 for the wake phase"),
-    "order": (lambda: objectives.Jackknife(3, 3), "less than num_samples. Received: order=3, num_samples=3"),
+    "wake of one": (lambda: objectives.get("rws", 1), "at least 2 with a wake phase"),
+    "order": (lambda: objectives.Jackknife(3, 3), "from 0 to num_samples - 1. Received: order=3, num_samples=3"),
     "jackknife of one": (lambda: objectives.get("jackknife", 1), "Received: order=1, num_samples=1"),
     "negative order": (lambda: objectives.Jackknife(3, -1), "Received: order=-1"),
-    "numbers": (lambda: objectives.Combined(IWAE(5), IWAE(4)), "same numbers of samples. Received: num_particles=5"),
-    "kinds": (lambda: objectives.Combined(ELBO(2, analytic_kl=True), IWAE(2)), "same kinds of KL"),
+    "numbers": (lambda: objectives.Combined(IWAE(5), IWAE(4)), "same number of samples. Received: num_particles=5"),
+    "kinds": (lambda: objectives.Combined(ELBO(2, analytic_kl=True), IWAE(2)), "same kind of KL"),
     "nested": (lambda: objectives.Combined(IWAE(6), objectives.PIWAE(2, 3)), "inference to differentiate one bound"),
     "chosen": (lambda: objectives.Combined(objectives.get("vr-max", 6), IWAE(6)), "generative to differentiate one"),
     "name": (lambda: objectives.get("vae", 5), ", ".join(sorted(objectives.NAMES))),
@@ -289,3 +290,62 @@ def test_sleep_needs_but_one_sample():
 def test_combined_takes_objectives():
     with pytest.raises(TypeError, match=r"inference to be an iwae_tf.objectives.Objective. Received: 'miwae'"):
         objectives.Combined(IWAE(5), "miwae")
+
+
+# --------------------------------------------------------------------------- an objective of a user's own
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Quantile(objectives.Objective):
+    """A quantile of the log weights, the median by default: no bound, but robust."""
+
+    def __init__(self, num_samples, beta=0.5):
+        self.num_samples = self.num_particles = num_samples
+        self.beta = beta
+
+    def bound(self, log_weights):
+        return tf.sort(log_weights, axis=0)[int(self.beta * self.num_samples)]
+
+
+def test_an_objective_of_a_users_own_is_trained_saved_and_loaded_by_name(x, tmp_path):
+    objectives.register("quantile", Quantile)
+    assert objectives.takes_beta("quantile") and runs.Config(objective="quantile", beta=0.2).objective == "quantile"
+    objective = objectives.get("quantile", 5, beta=0.2)
+    assert repr(objective) == "Quantile(num_samples=5, beta=0.2)"
+    assert objective == Quantile(5, 0.2) != Quantile(5) and hash(objective) == hash(Quantile(5, 0.2))
+    model = small_model(objective=objective)
+    model.compile("adam")
+    assert np.isfinite(model.fit(x, epochs=2, verbose=0).history["loss"]).all()
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.objective == objective
+    np.testing.assert_array_equal(*(m.evaluate(x, verbose=0, return_dict=True)["loss"] for m in (model, again)))
+
+
+def test_names_are_registered_once():
+    with pytest.raises(ValueError, match=r"not registered yet. Received: 'iwae'"):
+        objectives.register("iwae", Quantile)
+    with pytest.raises(TypeError, match=r"number of samples to an objective. Received: Quantile\(num_samples=3"):
+        objectives.register("median", Quantile(3))
+    assert objectives.NAMES["iwae"] is IWAE and "median" not in objectives.NAMES
+
+
+def test_arguments_are_attributes():
+    class Forgetful(Quantile):
+        def __init__(self, scale, offset=0):
+            super().__init__(3)
+            self.scale = scale
+
+    class Unnamed(Quantile):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    class Plain(Quantile):
+        """With the constructor of its base."""
+
+    for use in (repr, hash, Forgetful.get_config, lambda objective: objective == Forgetful(1)):
+        with pytest.raises(AttributeError, match=r"Forgetful to keep .* as attributes .*Received: no attribute offset"):
+            use(Forgetful(1))
+    with pytest.raises(TypeError, match=r"Unnamed to name its arguments.*Received: Unnamed\(\*args, \*\*kwargs\)"):
+        repr(Unnamed(3))
+    assert Plain(3).get_config() == {"num_samples": 3, "beta": 0.5} and Plain(3) != Quantile(3)

@@ -1,0 +1,96 @@
+"""Different objectives for the two networks."""
+
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from iwae_tf.objectives.base import Objective
+from iwae_tf.objectives.importance_weighted import ImportanceWeighted
+from iwae_tf.objectives.miwae import MIWAE
+
+
+@keras.saving.register_keras_serializable(package="iwae_tf")
+class Combined(Objective):
+    """One objective for the generative network and another for the inference network, on the same samples.
+
+    The reported bound is the generative network's. The log weights are computed once and differentiated twice: a second
+    backward pass through the decoder, without the matrix products for the decoder's own weights.
+
+    Args:
+      generative: objective of the generative network.
+      inference: objective of the inference network, with the same number of samples.
+
+    Raises:
+      TypeError: if one of them is not an `Objective`.
+      ValueError: if they draw different numbers of samples, if only one has the KL in closed form, or if one of them
+        differentiates only some of the samples or is a combination itself.
+
+    References:
+      Rainforth et al. 2018, Tighter Variational Bounds are Not Necessarily Better, arXiv:1802.04537.
+
+    Example:
+      ```python
+      objective = objectives.Combined(
+          generative=objectives.ImportanceWeighted(40), inference=objectives.ELBO(num_samples=40)
+      )
+      objective.bound(model.log_weights(x, 40)).shape  # [20], L_40
+      ```
+    """
+
+    inference: Objective
+
+    def __init__(self, generative: Objective, inference: Objective) -> None:
+        for name, objective in (("generative", generative), ("inference", inference)):
+            if not isinstance(objective, Objective):
+                raise TypeError(f"Expected {name} to be an iwae_tf.objectives.Objective. Received: {objective!r}")
+            if objective.inference or objective.choose:
+                raise ValueError(f"Expected {name} to differentiate one bound of all samples. Received: {objective!r}")
+        for description, name in (("number of samples", "num_particles"), ("kind of KL", "analytic_kl")):
+            if getattr(generative, name) != getattr(inference, name):
+                raise ValueError(
+                    f"Expected objectives with the same {description}. Received: {name}={getattr(generative, name)} "
+                    f"in generative={generative!r} and {getattr(inference, name)} in inference={inference!r}"
+                )
+        self.generative, self.inference = generative, inference
+        self.num_particles, self.analytic_kl = generative.num_particles, generative.analytic_kl
+        self.kl_weight, self.free_bits = generative.kl_weight, generative.free_bits
+
+    def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
+        return self.generative.bound(log_weights)
+
+
+@keras.saving.register_keras_serializable(package="iwae_tf")
+class PIWAE(Combined):
+    """L_MK for the generative network and MIWAE(M, K) for the inference network, see `Combined`.
+
+    The generative network gets the tightest bound that the samples allow, the inference network a gradient whose
+    signal does not vanish in its noise. In `MIWAE` both networks follow the second bound.
+
+    Args:
+      num_groups: M.
+      num_samples: K, samples per group.
+      gradient: estimator of the inference network's gradient, as in `MIWAE`.
+
+    Raises:
+      ValueError: if a number is not a positive integer, or `gradient` is neither of the two.
+
+    References:
+      Rainforth et al. 2018, arXiv:1802.04537.
+
+    Example:
+      ```python
+      objective = objectives.PIWAE(num_groups=8, num_samples=5)
+      objective.bound(model.log_weights(x, 40)).shape  # [20], L_40
+      ```
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_samples: int,
+        gradient: Literal["reparameterized", "doubly_reparameterized"] = "reparameterized",
+    ) -> None:
+        inference = MIWAE(num_groups, num_samples, gradient)
+        super().__init__(ImportanceWeighted(inference.num_particles), inference)
+        self.num_groups, self.num_samples, self.gradient = inference.num_groups, inference.num_samples, gradient

@@ -1,0 +1,118 @@
+"""Short names of objectives: on the command line, in `runs.Config` and in the tuner."""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from iwae_tf.checks import check_choice, check_count
+from iwae_tf.objectives.base import Objective
+from iwae_tf.objectives.ciwae import CIWAE
+from iwae_tf.objectives.combined import PIWAE
+from iwae_tf.objectives.elbo import ELBO
+from iwae_tf.objectives.importance_weighted import ImportanceWeighted
+from iwae_tf.objectives.jackknife import Jackknife
+from iwae_tf.objectives.miwae import MIWAE
+from iwae_tf.objectives.renyi import Renyi
+from iwae_tf.objectives.wake_sleep import ReweightedWakeSleep
+
+#: The registered names: functions from the number of samples per observation to an objective.
+NAMES: dict[str, Callable[..., Objective]] = {}
+
+
+def register(name: str, make: Callable[..., Objective]) -> None:
+    """Gives an objective a short name, for `get`, the command line, `runs.Config` and the tuner.
+
+    To load saved models, Keras must know the class too: see `Objective`.
+
+    Args:
+      name: the new name.
+      make: function from the number of samples per observation to the objective, such as its class. If it has an
+        argument `beta`, that is an option of the command line and the tuner as well.
+
+    Raises:
+      ValueError: if the name is registered already.
+      TypeError: if `make` is not a function or a class.
+
+    Example:
+      ```python
+      objectives.register("renyi-0.1", lambda num_samples: objectives.Renyi(num_samples, alpha=0.1))
+      objectives.get("renyi-0.1", 8)  # Renyi(num_samples=8, alpha=0.1)
+      runs.Config(objective="renyi-0.1")
+      ```
+    """
+    if name in NAMES:
+        raise ValueError(f"Expected a name that is not registered yet. Received: {name!r}")
+    if not callable(make):
+        raise TypeError(f"Expected a function from the number of samples to an objective. Received: {make!r}")
+    NAMES[name] = make
+
+
+def takes_beta(name: str) -> bool:
+    """Returns whether the objective of this name has a `beta`: the weight of the KL in `ELBO`, of the ELBO in `CIWAE`.
+
+    Example:
+      ```python
+      objectives.takes_beta("ciwae")  # True
+      ```
+    """
+    return name in NAMES and "beta" in inspect.signature(NAMES[name]).parameters
+
+
+def get(name: str, num_samples: int, beta: float | None = None) -> Objective:
+    """Makes the objective of this name.
+
+    Args:
+      name: one of `NAMES`.
+      num_samples: samples per observation, for all groups together.
+      beta: `beta` of the objective. `None` uses its default: 1 for the ELBO, 0.5 for CIWAE.
+
+    Raises:
+      ValueError: if the name is not registered, or `beta` is given for an objective without one.
+
+    Example:
+      ```python
+      objectives.get("miwae", 64)  # MIWAE(num_groups=8, num_samples=8, gradient='reparameterized')
+      objectives.get("elbo", 1, beta=4.0)
+      ```
+    """
+    make = NAMES[check_choice(name, "objective", sorted(NAMES))]
+    if beta is None:
+        return make(num_samples)
+    if not takes_beta(name):
+        names = ", ".join(sorted(filter(takes_beta, NAMES)))
+        raise ValueError(f"Expected beta with one of {names} only. Received: beta={beta!r} with {name!r}")
+    return make(num_samples, beta=beta)
+
+
+def _split_samples(make: Callable[..., Objective], **kwargs: Any) -> Callable[[int], Objective]:
+    """Splits k samples into M groups of K, where M is the largest divisor of k that is at most its square root."""
+
+    def make_groups(num_samples: int) -> Objective:
+        k = check_count(num_samples, "num_samples")
+        groups = next(n for n in range(math.isqrt(k), 0, -1) if k % n == 0)
+        return make(groups, k // groups, **kwargs)
+
+    return make_groups
+
+
+_DREG: Final = "doubly_reparameterized"
+
+register("ciwae", partial(CIWAE, beta=0.5))
+register("ciwae-dreg", partial(CIWAE, beta=0.5, gradient=_DREG))
+register("dreg", partial(ImportanceWeighted, gradient=_DREG))
+register("elbo", ELBO)
+register("iwae", ImportanceWeighted)
+register("iwae-sampled", partial(ImportanceWeighted, backward_samples=1))
+register("jackknife", partial(Jackknife, order=1))
+register("miwae", _split_samples(MIWAE))
+register("miwae-dreg", _split_samples(MIWAE, gradient=_DREG))
+register("piwae", _split_samples(PIWAE))
+register("piwae-dreg", _split_samples(PIWAE, gradient=_DREG))
+register("renyi", partial(Renyi, alpha=0.5))
+register("rws", ReweightedWakeSleep)
+register("rws-dreg", partial(ReweightedWakeSleep, gradient=_DREG))
+register("stl", partial(ImportanceWeighted, gradient="path"))
+register("vr-max", partial(Renyi, alpha=-math.inf))
+register("wake-sleep", partial(ReweightedWakeSleep, sleep=1.0))
