@@ -1,4 +1,4 @@
-"""Files and folders that appear under their name only when they are whole."""
+"""Files and folders that appear under their name only when they are complete."""
 
 import contextlib
 import errno
@@ -6,31 +6,44 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 
 @contextlib.contextmanager
-def write_whole(path, overwrite=False, keep_failed=False, resume=False):
-    """Yields a path beside `path` to write to; it takes the name `path` only when all is written, and on the disk.
+def write_whole(
+    path: str | os.PathLike, overwrite: bool = False, keep_failed: bool = False, resume: bool = False
+) -> Iterator[Path]:
+    """Yields a temporary path to write a file or a folder to, and renames it to `path` once all of it is on the disk.
 
-    After an error what was written is removed, unless `keep_failed`; after an interrupt it stays. With `resume` what an
-    earlier call has left is still there.
+    Args:
+      path: the final path.
+      overwrite: whether to replace what exists at `path`, and what an earlier call left unfinished.
+      keep_failed: whether to keep what was written when an error is raised. An interrupt always keeps it.
+      resume: whether to start from what an earlier call left unfinished.
 
     Raises:
-      OSError: also where a library says in an error of its own that the disk is full or read-only.
-      FileExistsError: if `path` exists and may not be overwritten, or an unfinished one lies beside it that may not be
-        overwritten and is not to be resumed.
+      OSError: if the disk is full or read-only, also where a library reports that by an error of its own.
+      FileExistsError: if `path` exists and `overwrite` is false, or if an unfinished one exists and both `overwrite`
+        and `resume` are false.
+
+    Example:
+      ```python
+      with iwae_tf.files.write_whole("scores.csv") as part:
+          part.write_text("score")
+      ```
     """
     path = Path(path)
     part = _part_of(path)
     hint = "pass overwrite (--overwrite) to replace it"
     if path.exists() and not overwrite:
-        raise FileExistsError(f"Expected {path} to be free. Received: it exists; {hint}")
+        raise FileExistsError(f"Expected {path} not to exist. Received: it exists; {hint}")
     if part.exists() and not (overwrite or resume):
-        hint += ", or resume (--resume) to go on with it" * keep_failed
-        raise FileExistsError(f"Expected {path} to be free. Received: an unfinished earlier one exists; {hint}")
+        hint += ", or resume (--resume) to finish it" * keep_failed
+        raise FileExistsError(f"Expected {path} not to exist. Received: an unfinished one exists; {hint}")
     if not resume:
         remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,12 +53,12 @@ def write_whole(path, overwrite=False, keep_failed=False, resume=False):
         if not keep_failed:
             remove(part)
         for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            if os.strerror(code) in str(error) and not isinstance(error, OSError):  # TensorFlow's are none
+            if os.strerror(code) in str(error) and not isinstance(error, OSError):  # as TensorFlow raises
                 raise OSError(code, os.strerror(code), str(path)) from error
         raise
     _flush(part)
     old = path.with_name(f"{path.name}.old")
-    if path.is_dir():  # which cannot be replaced at once
+    if path.is_dir():  # a folder cannot be replaced in one step
         remove(old)
         path.rename(old)
     part.replace(path)
@@ -53,39 +66,43 @@ def write_whole(path, overwrite=False, keep_failed=False, resume=False):
     remove(old)
 
 
-def read_json(path):
-    """Returns what a JSON file holds, a dict; a `ValueError` names the file if it is damaged."""
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+      ValueError: if the file is not JSON, or holds anything but an object; the message names the file.
+    """
     try:
-        held = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text())
     except ValueError as error:
         raise ValueError(f"Expected JSON in {path}. Received: {error}") from error
-    if not isinstance(held, dict):
-        raise ValueError(f"Expected a JSON object in {path}. Received: {type(held).__name__}")
-    return held
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected a JSON object in {path}. Received: {type(content).__name__}")
+    return content
 
 
-def find_unfinished(path):
-    """Returns the path of what an interrupted `write_whole` of `path` has left, or `None`."""
+def find_unfinished(path: str | os.PathLike) -> Path | None:
+    """Returns the path of what an interrupted `write_whole` of `path` left behind, or `None`."""
     part = _part_of(Path(path))
     return part if part.exists() else None
 
 
-def _part_of(path):
+def _part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def _flush(path, deep=True):
-    """Waits until a file, or a folder and all in it, is on the disk and would survive a loss of power."""
-    for found in (*(path.rglob("*") if deep else ()), path):
-        file = os.open(found, os.O_RDONLY)
+def _flush(path: Path, deep: bool = True) -> None:
+    """Waits until a file, or a folder with all of its content, is on the disk and would survive a power failure."""
+    for entry in (*(path.rglob("*") if deep else ()), path):
+        file = os.open(entry, os.O_RDONLY)
         try:
             os.fsync(file)
         finally:
             os.close(file)
 
 
-def remove(path):
-    """Removes a file or a folder, if it is there."""
+def remove(path: Path) -> None:
+    """Removes a file or a folder if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -93,64 +110,70 @@ def remove(path):
 
 
 class Journal:
-    """Rows of a table that are kept part by part, in a CSV file if there is a path, so that long work can be taken up.
+    """A table that grows by parts, in a CSV file if there is a path, so that long work can be resumed.
 
-    Every part goes to the file in one piece, and a piece that an interrupt has cut short is left out on reading.
+    Each part is appended in one write. A part that an interrupt has truncated is dropped when the file is read again.
 
     Args:
       path: a CSV file, or `None`.
-      about: dict of numbers or strings that say what the rows are of, the first columns of the file.
+      origin: numbers that identify what the rows were computed from, by name: the first columns of the file.
 
     Raises:
-      ValueError: if the file holds the rows of something else.
+      ValueError: if the file holds rows of another origin.
     """
 
-    def __init__(self, path, about):
-        self._path, self._about = None if path is None else Path(path), about
-        self._parts = {}
+    def __init__(self, path: str | os.PathLike | None, origin: Mapping[str, float]) -> None:
+        self._path, self._origin = None if path is None else Path(path), dict(origin)
+        self._parts: dict[int, pd.DataFrame] = {}
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             self._read(self._path)
 
-    def _read(self, path):
+    def _read(self, path: Path) -> None:
         text = path.read_text()
-        whole = text[: text.rfind("\n") + 1]
-        rows = pd.read_csv(io.StringIO(whole), dtype=str) if whole else pd.DataFrame()
-        rows = rows.astype(float)  # by way of strings, since the parser of pandas is off in the last digit
+        lines = text[: text.rfind("\n") + 1]  # without a truncated one
+        rows = pd.read_csv(io.StringIO(lines), dtype=str) if lines else pd.DataFrame()
+        rows = rows.astype(float)  # through strings, since the parser of pandas may err in the last digit
         if len(rows):
-            found = rows[[name for name in self._about if name in rows]].drop_duplicates().to_dict("records")
-            if found != [self._about]:
-                raise ValueError(f"Expected {self._path} to hold rows of {self._about}. Received: {found}")
-            sizes = rows.groupby("part").part_size.first()
-            complete = [i for i, part in rows.groupby("part") if len(part) == sizes[i]]
-            rows = rows[rows.part.isin(complete)]
-            self._parts = dict(iter(rows.groupby("part")))
-        # What an interrupt has cut short goes.
-        if rows.empty:
+            origins = rows[[name for name in self._origin if name in rows]].drop_duplicates().to_dict("records")
+            if origins != [self._origin]:
+                raise ValueError(f"Expected {self._path} to hold rows of {self._origin}. Received: {origins}")
+            parts = {int(part["part"].iloc[0]): part for _, part in rows.groupby("part")}
+            self._parts = {i: part for i, part in parts.items() if len(part) == part["part_size"].iloc[0]}
+        # The file keeps the complete parts only.
+        if not self._parts:
             path.unlink()
             return
         with write_whole(path, overwrite=True) as part:
-            rows.to_csv(part, index=False)
+            pd.concat(self._parts.values()).to_csv(part, index=False)
 
-    def has(self, i, source):
-        """Whether part i is there; a `ValueError` if it is of another `source`, a number that stands for its data."""
+    def has(self, i: int, source: int) -> bool:
+        """Returns whether part i is in the table.
+
+        Args:
+          i: number of the part.
+          source: checksum of the data of the part.
+
+        Raises:
+          ValueError: if the table has part i of data with another checksum.
+        """
         if i in self._parts and (self._parts[i].source != source).any():
-            raise ValueError(f"Expected part {i} of {self._path} to be of these data. Received: rows of others")
+            raise ValueError(f"Expected part {i} of {self._path} to be of these data. Received: rows of other data")
         return i in self._parts
 
-    def add(self, i, source, rows):
-        """Adds part i, a `DataFrame`."""
-        about = {**self._about, "part": i, "part_size": len(rows), "source": source}
-        rows = pd.DataFrame(about, index=rows.index).join(rows)
+    def add(self, i: int, source: int, rows: pd.DataFrame) -> None:
+        """Adds part i; see `has`."""
+        columns = {**self._origin, "part": i, "part_size": len(rows), "source": source}
+        rows = pd.DataFrame(columns, index=rows.index).join(rows)
         self._parts[i] = rows
         if self._path is not None:
             empty = not self._path.exists() or not self._path.stat().st_size
             with self._path.open("a") as file:
                 file.write(rows.to_csv(index=False, header=empty))
 
-    def table(self):
-        """Returns all rows, without what they are of."""
+    def to_frame(self) -> pd.DataFrame:
+        """Returns all rows without the bookkeeping columns."""
         rows = pd.concat([self._parts[i] for i in sorted(self._parts)], ignore_index=True)
-        return rows.drop(columns=[*self._about, "part", "part_size", "source"])
+        return rows.drop(columns=[*self._origin, "part", "part_size", "source"])

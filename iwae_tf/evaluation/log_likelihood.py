@@ -11,6 +11,7 @@ import tensorflow as tf
 from iwae_tf import random
 from iwae_tf.checks import check_count
 from iwae_tf.data import inputs
+from iwae_tf.estimates import likelihood
 from iwae_tf.evaluation.tails import jackknifed, pareto_k
 from iwae_tf.files import Journal
 
@@ -44,7 +45,7 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
         holds the rows of another model, other data, or another number of samples or seed.
     """
     check_count(num_samples, "num_samples")
-    parts, size = inputs.x_batches(model, data)
+    parts, size = inputs.iterate_x(model, data)
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
     weights = _checksum(model.get_weights()) if path else 0
     journal = Journal(path, {"num_samples": num_samples, "seed": seed, "model": weights})
@@ -53,7 +54,7 @@ def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
         if not journal.has(i, source):
             journal.add(i, source, _rows(model, x, num_samples, random.as_seed(seed)))
         progress.update(i + 1)
-    return journal.table()
+    return journal.to_frame()
 
 
 def _checksum(arrays):
@@ -62,7 +63,7 @@ def _checksum(arrays):
 
 def _rows(model, x, num_samples, seed):
     """Returns the rows of a batch."""
-    estimate = model.likelihood_program(tf.convert_to_tensor(x), tf.constant(num_samples, tf.int32), seed)
+    estimate = likelihood.get_program(model)(tf.convert_to_tensor(x), tf.constant(num_samples, tf.int32), seed)
     rows = pd.DataFrame({name: values.numpy().astype(np.float64) for name, values in estimate.scores().items()})
     largest = estimate.largest_log_weights.numpy()
     return rows.assign(pareto_k=pareto_k(largest, num_samples), jackknife=jackknifed(rows, largest, num_samples))
