@@ -15,29 +15,30 @@ from iwae_tf.files import write_whole
 NAME = "mnist_iwae"
 CARD = """# {name}
 
-A model of binarised MNIST to start from, by `{objective}`.
-`iwae_tf.load_pretrained("{name}")` gives the Keras model; `saved_model` is the same for scoring with TensorFlow alone
-(`tf.saved_model.load`, `iwae-tf score`).
+A model of binarised MNIST to start from, trained with `{objective}`.
+`iwae_tf.load_pretrained("{name}")` loads the Keras model. `saved_model` is the same model for scoring with TensorFlow
+alone (`tf.saved_model.load`, `iwae-tf score`).
 
 {rows}
 
-The model has seen handwritten digits and nothing else. What it finds unlikely need not be an anomaly in any other
-sense, and what it finds likely need not be a digit: an empty image is likelier than all of them (docs/evaluation.md).
+The model was trained on handwritten digits and nothing else. An image that it finds unlikely need not be an anomaly in
+any other sense, and one that it finds likely need not be a digit: an empty image is likelier than every digit
+(docs/evaluation.md).
 
 ![Samples](samples.png)
 """
 ROWS = {
-    "Data": "MNIST (LeCun, Cortes & Burges): 59,600 training images of 28x28 `uint8`, binarised anew at every step",
-    "Networks": "one stochastic layer of 50 latent variables, two hidden layers of 200 units with tanh in either "
+    "Data": "MNIST (LeCun, Cortes & Burges): 59,600 training images of 28x28 `uint8`, binarised again at every step",
+    "Networks": "one stochastic layer of 50 latent variables, two hidden layers of 200 tanh units in each "
     "direction; {parameters:,} parameters",
     "Protocol": "Burda et al. 2015: Adam, batches of 20, stages 0 to 2 of the learning rate schedule, 13 epochs; "
     "{seconds:.0f} s on 2 cores",
     "Test log-likelihood": "**{log_likelihood:.2f} ± {standard_error:.2f} nats**: {num_samples} samples, "
     "{num_observations:,} images binarised once; ± is the standard error over images",
     "Reliability": "{verdict}",
-    "Made by": "`python -m benchmarks.pretrained`, which trains as `iwae-tf train --dataset mnist --objective {option} "
-    "-k {k} --schedule burda --stages 3` does",
-    "Licence": "Apache 2.0, as the package; MNIST is CC BY-SA 3.0",
+    "Made by": "`python -m benchmarks.pretrained`, which trains like `iwae-tf train --dataset mnist --objective "
+    "{option} -k {k} --schedule burda --stages 3`",
+    "Licence": "Apache 2.0, like the package; MNIST is CC BY-SA 3.0",
 }
 
 
