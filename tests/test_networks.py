@@ -192,7 +192,7 @@ def test_mnist_shaped_images_train():
 
 def test_bad_arguments():
     for kind, name in ((networks.ConvEncoder, "filters"), (networks.ConvEncoder, "kernel_size")):
-        with pytest.raises(ValueError, match=f"Expected {name}"):
+        with pytest.raises(ValueError, match=f"{name} must be a positive integer"):
             kind(**{name: 0})
     with pytest.raises(ValueError, match="at least one convolution"):
         networks.ConvEncoder(())
@@ -201,7 +201,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match=r"Expected images .*Received: shape \(None, 7\)"):
         networks.ConvEncoder().build((None, 7))
     for arguments in ({"width": 0}, {"width": 3, "depth": 0}, {"width": 2.5}):
-        with pytest.raises(ValueError, match=r"Expected (width|depth)"):
+        with pytest.raises(ValueError, match=r"(width|depth) must be a positive integer"):
             networks.ResidualMLP(**arguments)
     with pytest.raises(ValueError, match=r"\(height, width, channels\)"):
         iwae_tf.conv((64,))

@@ -1,4 +1,10 @@
-"""Stochastic layers: a tensor in, a TFP distribution out."""
+"""Stochastic layers: each takes a tensor and returns a TFP distribution.
+
+A layer has the name that `tfp.layers` gives it (`IndependentNormal`, `IndependentBernoulli`, `IndependentPoisson`,
+`MultivariateNormalTriL`), and otherwise the name of its distribution in `tfp.distributions` (`Categorical`,
+`ContinuousBernoulli`, `NegativeBinomial`) or in the literature (`RealNVP`, `VampPrior`). Every
+`ObservationLayer` is independent over the entries of its event, whether its name says so or not.
+"""
 
 from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.bernoulli import IndependentBernoulli
@@ -14,6 +20,7 @@ from iwae_tf.layers.logistic import DiscretizedLogistic
 from iwae_tf.layers.mixtures import NormalMixture
 from iwae_tf.layers.multivariate_normal import MultivariateNormalTriL
 from iwae_tf.layers.normal import IndependentNormal
+from iwae_tf.layers.observation import ObservationLayer
 from iwae_tf.layers.priors import GaussianMixture, StandardNormal, VampPrior
 from iwae_tf.layers.table_features import TableFeatures
 
@@ -32,6 +39,7 @@ __all__ = [
     "MultivariateNormalTriL",
     "NegativeBinomial",
     "NormalMixture",
+    "ObservationLayer",
     "PlanarFlow",
     "RealNVP",
     "StandardNormal",

@@ -1,5 +1,7 @@
 """The continuous Bernoulli layer: the likelihood of values in [0, 1]."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,33 +13,33 @@ from iwae_tf.layers.observation import ObservationLayer
 
 
 class ContinuousBernoulliDistribution(tfd.ContinuousBernoulli):
-    """`tfd.ContinuousBernoulli` over logits, with a quarter of the work for the density and draws alike in every mode.
+    """`tfd.ContinuousBernoulli` over logits with a cheaper density, which draws the same with and without compilation.
 
-    As an exponential family on [0, 1] it has the density exp(logit x - A(logit)).
+    As an exponential family on [0, 1] it has the density exp(logit x - A(logit)), a quarter of the work of TFP's.
     """
 
-    def _log_prob(self, value):
+    def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
         logits = tf.convert_to_tensor(self.logits)
         return logits * tf.cast(value, logits.dtype) - _log_normalizer(logits)
 
-    def _sample_n(self, n, seed=None):
+    def _sample_n(self, n: int | tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         logits = tf.convert_to_tensor(self.logits)
         shape = ps.concat([[n], ps.shape(logits)], axis=0)
         return self._quantile(random.uniform(shape, seed, logits.dtype), logits)
 
 
 @tf.custom_gradient
-def _log_normalizer(logits):
-    """Computes A(l), the logarithm of the integral of exp(l x) over [0, 1], whose derivative is the mean.
+def _log_normalizer(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Computes A(l), the logarithm of the integral of exp(l x) over [0, 1], and its derivative, the mean.
 
-    A(l) = max(l, 0) + log((1 - exp(-|l|)) / |l|) takes one exponential, which the derivative shares, and one logarithm.
+    A(l) = max(l, 0) + log((1 - exp(-|l|)) / |l|) takes one logarithm, and one exponential that the derivative shares.
     """
     info = np.finfo(logits.dtype.as_numpy_dtype)
-    size = tf.maximum(tf.abs(logits), info.tiny)  # at which the ratio is 1, as at 0
+    size = tf.maximum(tf.abs(logits), info.tiny)  # the ratio is 1 there, as at 0
     integral = -tf.math.expm1(-size)
 
-    def gradient(upstream):
-        # Near 0 the difference of two large numbers; the next term of its series is l^5 / 30240.
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        # Near 0 the mean is a difference of two large numbers. The next term of its series is l^5 / 30240.
         series = logits / 12.0 - logits**3 / 720.0
         excess = tf.sign(logits) * (1.0 / integral - 1.0 / size - 0.5)
         near = size < (30240.0 * info.eps) ** 0.2
@@ -50,28 +52,35 @@ def _log_normalizer(logits):
 class ContinuousBernoulli(ObservationLayer):
     """Independent continuous Bernoulli variables: their logits are linear in the features of the network.
 
-    The density of a value x in [0, 1] is in proportion to p^x (1 - p)^(1 - x) for p = sigmoid(logit). Unlike that of
-    `IndependentBernoulli`, which grey values are often scored with, it integrates to 1; so its log may be positive.
-    `layers.StochasticBinarization("none")` scales uint8 images to [0, 1].
+    The density of a value x in [0, 1] is proportional to p^x (1 - p)^(1 - x) with p = sigmoid(logit). It integrates to
+    1, so log p(x|z) may be positive. `layers.StochasticBinarization("none")` scales uint8 images to [0, 1].
+
+    Not to be confused with `IndependentBernoulli`, which often scores grey values although its density is not
+    normalised over [0, 1].
 
     With `mean=` the output bias starts where the distribution has about this mean, clipped to [.01, .99]. For the
-    arguments see `ObservationLayer`. Emits a `tfd.Independent` of event shape `event_shape`.
+    arguments see `ObservationLayer`. Returns a `tfd.Independent` of event shape `event_shape`.
 
     References:
       Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli: fixing a pervasive error in variational autoencoders,
       arXiv:1907.06845.
+
+    Example:
+      ```python
+      p = layers.ContinuousBernoulli((8, 8, 1), hidden=(16,), mean=splits.mean)(tf.zeros([5, 2]))
+      p.log_prob(tf.cast(x[:5], tf.float32) / 255)  # [5], nats
+      ```
     """
 
     parameters = ("logits",)
     support = (0, 1)
 
-    def apply_link(self, mean):
+    def apply_link(self, mean: np.ndarray) -> np.ndarray:
         # 2 mean - 1 is Langevin's function coth(y) - 1/y of half the logit. Cohen 1991 (Rheologica Acta 30) inverts it
         # to 5 %.
         m = 2.0 * np.clip(mean, 0.01, 0.99) - 1.0
         return 2.0 * m * (3.0 - m**2) / (1.0 - m**2)
 
-    def distribution(self, logits):
-        return tfd.Independent(
-            ContinuousBernoulliDistribution(logits=logits, dtype=logits.dtype), len(self.event_shape)
-        )
+    def distribution(self, logits: tf.Tensor) -> tfd.Distribution:
+        bernoulli = ContinuousBernoulliDistribution(logits=logits, dtype=logits.dtype)
+        return tfd.Independent(bernoulli, len(self.event_shape))

@@ -56,7 +56,7 @@ class MADE(keras.layers.Layer):
         self.reverse = reverse
         self.seed = seed
 
-    def build(self, inputs_shape: tuple[int | None, ...], context_shape: tuple[int | None, ...] | None = None) -> None:
+    def build(self, inputs_shape: tuple[int | None, int], context_shape: tuple[int | None, int] | None = None) -> None:
         size = inputs_shape[-1]
         groups = min(self.num_groups or size, size)
         # The degree of a unit is the last group that it depends on; the degree of an output is the group before its
@@ -140,5 +140,5 @@ def build_networks(
         seed = random.derive(layer.seed, 1000 + i)
         options = {"activation": layer.activation, "seed": seed, "dtype": layer.dtype_policy}
         networks.append(MADE(2, hidden, num_groups=num_groups, reverse=i % 2 == 1, **options))
-        networks[-1].build((None, math.prod(layer.event_shape)), context_size and (None, context_size))
+        networks[-1].build((None, math.prod(layer.event_shape)), (None, context_size) if context_size else None)
     return networks

@@ -1,51 +1,78 @@
-"""What layers that model data have in common."""
+"""The base of the layers that model data."""
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from iwae_tf.layers import rules
 from iwae_tf.layers.base import StochasticLayer
+from iwae_tf.layers.rules import Rule, Values
+from iwae_tf.types import Sizes
 
 
 class ObservationLayer(StochasticLayer):
-    """Base of the layers that model data: they know which, can start at their mean, and can share parameters.
+    """Base class of the layers that model data: they check its range, and can start at its mean.
 
-    A subclass gives `support`, the smallest and the largest value of the data, and `apply_link`. Its `shared` parameters do
-    not depend on the input: they are weights of the layer, and have no head.
+    A subclass must give what `StochasticLayer` asks for. A subclass may also give
+
+    - `support`: the smallest and the largest value of the data, by default any finite number;
+    - `apply_link(mean)`: the value of the first parameter at which the distribution has this mean, by default the mean
+      itself;
+    - `shared`: the names of parameters that do not depend on the input. They are weights of the layer without a head,
+      and `distribution` receives them as `parameter_shape(name)`, without leading axes.
 
     Args:
       event_shape: as in `StochasticLayer`.
       *args: the next arguments of `StochasticLayer`.
-      mean: training mean of the data, a number or an array of `event_shape`; the bias of the first head starts where
-        the distribution has this mean. `None` starts it at 0.
+      mean: training mean of the data, a number or an array of `event_shape`. The bias of the first head starts where
+        the distribution has this mean; with `None` it starts at 0.
       **kwargs: the other arguments of `StochasticLayer`.
 
     Raises:
-      ValueError: if `mean` has another shape, is not finite or leaves the support.
+      ValueError: if `mean` has the wrong shape, is not finite or lies outside the support.
+
+    Example:
+      ```python
+      class IndependentExponential(layers.ObservationLayer):
+          parameters = ("log_rate",)
+          support = (0, np.inf)
+
+          def apply_link(self, mean):
+              return -np.log(mean)
+
+          def distribution(self, log_rate):
+              return tfd.Independent(tfd.Exponential(tf.exp(log_rate)), len(self.event_shape))
+
+      IndependentExponential(3, mean=2.0)(tf.zeros([5, 8])).mean()  # 2 everywhere
+      ```
     """
 
-    support = (-math.inf, math.inf)
+    #: The smallest and the largest value of the data.
+    support: tuple[float, float] = (-math.inf, math.inf)
+    #: The names of the parameters that do not depend on the input.
     shared: tuple[str, ...] = ()
 
-    def __init__(self, event_shape, *args, mean=None, **kwargs):
+    def __init__(self, event_shape: Sizes, *args: Any, mean: npt.ArrayLike | None = None, **kwargs: Any) -> None:
         super().__init__(event_shape, *args, **kwargs)
+        self.mean: np.ndarray | None = None
         if mean is not None:
-            mean = np.asarray(mean, np.float32)
-            if mean.shape not in ((), self.event_shape):
+            self.mean = np.asarray(mean, np.float32)
+            if self.mean.shape not in ((), self.event_shape):
                 raise ValueError(
-                    f"Expected mean to be a number or of shape {self.event_shape}. Received: shape {mean.shape}"
+                    f"Expected mean to be a number or of shape {self.event_shape}. Received: shape {self.mean.shape}"
                 )
-            rules.check([rules.between(mean, "mean", *self.support)])
-        self.mean = mean
+            rules.check([rules.between(self.mean, "mean", *self.support)])
 
-    def apply_link(self, mean):
-        """Returns the value of the first parameter at which the distribution has this mean, an array of its shape."""
+    def apply_link(self, mean: np.ndarray) -> np.ndarray:
+        """Returns the value of the first parameter at which the distribution has this mean, in the mean's shape."""
         return mean
 
-    def bias_initializer(self, parameter):
+    def bias_initializer(self, parameter: str) -> str | keras.initializers.Initializer | Callable[..., tf.Tensor]:
         if self.mean is None or parameter != self.parameters[0]:
             return super().bias_initializer(parameter)
         start = np.broadcast_to(self.apply_link(self.mean), self.event_shape).ravel()
@@ -53,12 +80,12 @@ class ObservationLayer(StochasticLayer):
         # A function, not an Initializer: the layer's own config holds the mean.
         return lambda shape, dtype=None: tf.constant(start, dtype, shape)
 
-    def rules(self, x):
+    def rules(self, x: Values) -> Iterator[Rule]:
         yield rules.between(x, f"data for the {type(self).__name__} likelihood", *self.support)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         super().build(input_shape)
-        # In full precision whatever the policy, as all that densities are computed from.
+        # In full precision under any policy, like everything that densities are computed from.
         self.shared_values = [
             self.add_weight(
                 shape=self.parameter_shape(name),
@@ -70,16 +97,16 @@ class ObservationLayer(StochasticLayer):
             for name in self.shared
         ]
 
-    def compute_parameters(self, features, leading):
+    def compute_parameters(self, features: tf.Tensor, leading: list[int | tf.Tensor]) -> dict[str, tf.Tensor]:
         shared = map(tf.convert_to_tensor, self.shared_values)
         return {**super().compute_parameters(features, leading), **dict(zip(self.shared, shared, strict=True))}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": None if self.mean is None else self.mean.tolist()}
 
 
-def accepts_range(layer: Any, support: tuple[float, float]) -> bool:
+def accepts_range(layer: keras.layers.Layer, support: tuple[float, float]) -> bool:
     """Returns whether every number in `support` is a valid observation of a layer."""
-    if getattr(type(layer), "rules", None) is not ObservationLayer.rules:  # others may ask for more than the support
+    if getattr(type(layer), "rules", None) is not ObservationLayer.rules:  # other rules may ask for more
         return False
     return layer.support[0] <= support[0] and support[1] <= layer.support[1]

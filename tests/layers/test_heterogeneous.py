@@ -205,10 +205,10 @@ def test_values_of_another_kind(column, value):
 
 BAD = {
     "none": ([], "at least one column"),
-    "twice": ([layers.Column("a", "real")] * 2, "no two of a name"),
+    "twice": ([layers.Column("a", "real")] * 2, "a different name for each"),
     "kind": ({"a": "text"}, "real, positive, count, binary, category. Received: 'text'"),
     "one category": ({"a": {"kind": "category", "categories": ["x"]}}, "two or more different categories"),
-    "categories of a number": ({"a": {"kind": "real", "categories": ["x", "y"]}}, "none of another column"),
+    "categories of a number": ({"a": {"kind": "real", "categories": ["x", "y"]}}, "none for another kind"),
     "scale": ({"a": {"kind": "real", "scale": 0.0}}, "positive scale"),
 }
 

@@ -355,7 +355,10 @@ def test_data_of_any_dtype(case, dtype):
             lambda: layers.IndependentNormal(2, scale="tanh"),
             "scale must be one of exp, softplus, shared. Received: 'tanh'",
         ),
-        (lambda: layers.IndependentNormal(2, min_scale=-1.0), "min_scale to be a number of at least 0. Received: -1.0"),
+        (
+            lambda: layers.IndependentNormal(2, min_scale=-1.0),
+            "min_scale to be a finite number of 0 or more. Received: -1.0",
+        ),
         (lambda: layers.IndependentNormal(2, min_scale=math.nan), "min_scale"),
         (lambda: layers.IndependentNormal(2, mean=math.inf), "finite"),
         (lambda: layers.ContinuousBernoulli(2, mean=1.5), r"mean in \[0, 1\]"),

@@ -60,7 +60,7 @@ def test_density_of_own_samples_inverts_nothing(q, monkeypatch):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 5, 8, 50])
-def test_inverse_of_triangles(size, jit_compile):
+def test_invert_lower_triangular(size, jit_compile):
     rng = np.random.default_rng(0)
     tril = np.tril(rng.normal(size=(3, 2, size, size)) / size**0.5, -1) + np.eye(size) * np.exp(rng.normal(size=size))
     invert = tf.function(invert_lower_triangular, jit_compile=jit_compile)

@@ -143,9 +143,9 @@ def test_bad_arguments(x):
     for bad in (0, 2.5, True):
         with pytest.raises(ValueError, match="num_components must be a positive integer"):
             layers.GaussianMixture(2, bad)
-    with pytest.raises(ValueError, match="Expected event_shape"):
+    with pytest.raises(ValueError, match="event_shape must be a positive integer"):
         layers.GaussianMixture(0, 2)
-    with pytest.raises(ValueError, match="activation to be 'linear' or 'sigmoid'"):
+    with pytest.raises(ValueError, match="activation must be one of linear, sigmoid"):
         layers.VampPrior(3, "tanh")
     with pytest.raises(ValueError, match=r"initial_inputs of shape \[3"):
         layers.VampPrior(3, initial_inputs=np.zeros((2, 4)))
