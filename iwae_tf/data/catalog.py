@@ -1,17 +1,63 @@
 """Data sets by name."""
 
+import os
 import socket
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from iwae_tf.checks import check_choice
-from iwae_tf.data.splits import from_arrays
+from iwae_tf.data.splits import Splits, from_arrays
+from iwae_tf.types import Array
+
+#: A function from `data_dir` to the arrays of training, validation and test data.
+Loader: TypeAlias = Callable[[str | os.PathLike | None], tuple[Array, Array, Array]]
+
+#: The registered data sets by name.
+NAMES: dict[str, Loader] = {}
 
 
-def load(name, batch_size=20, data_dir=None, seed=0):
-    """Loads a data set of images as uint8 batches `[batch, height, width, 1]`, white on black.
+def register(name: str, load: Loader) -> None:
+    """Gives a data set a name, for `load`, `runs.Config`, the command line and the tuner.
+
+    Args:
+      name: the new name.
+      load: function from `data_dir` (a path or `None`) to the training, validation and test data: three arrays
+        `[n, *event_shape]`, as for `from_arrays`.
+
+    Raises:
+      ValueError: if the name is registered already.
+      TypeError: if `load` is not a function.
+
+    Example:
+      ```python
+      from sklearn.datasets import load_wine
+
+      def load_rows(data_dir):
+          rows = load_wine().data
+          rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+          return rows[::2], rows[1::4], rows[3::4]
+
+      data.register("wine", load_rows)
+      data.load("wine").event_shape  # (13,)
+      runs.Config(dataset="wine", likelihood="normal")
+      ```
+    """
+    if name in NAMES:
+        raise ValueError(f"Expected a name that is not registered yet. Received: {name!r}")
+    if not callable(load):
+        raise TypeError(f"Expected a function from data_dir to three arrays. Received: {load!r}")
+    NAMES[name] = load
+
+
+def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = None, seed: int = 0) -> Splits:
+    """Loads a data set by its name.
+
+    The data sets of the package are images, uint8 `[batch, height, width, 1]`, white on black; `register` adds others.
 
     | name | train / validation / test | event shape | source |
     |---|---|---|---|
@@ -22,24 +68,28 @@ def load(name, batch_size=20, data_dir=None, seed=0):
     | `omniglot` | 17935 / 1345 / 13180, resized from 105x105: not Burda's 28x28 files | (28, 28, 1) | TFDS |
 
     Args:
-      name: one of these.
+      name: one of `NAMES`.
       batch_size: observations per batch.
-      data_dir: folder of the prepared TFDS data; they are downloaded to it where it lacks them. `None` is TFDS's own.
-      seed: integer seed of the order of the training data. Which observation is in which part is always the same.
+      data_dir: folder of the prepared TFDS data; missing data are downloaded to it. `None` is TFDS's own folder.
+      seed: integer seed of the order of the training data. The split into parts does not depend on it.
 
     Returns:
       `Splits`.
 
     Raises:
-      ValueError: if there is no such name; the message lists those there are.
+      ValueError: if the name is not registered; the message lists the names.
       FileNotFoundError: if the data are not in `data_dir` and cannot be downloaded.
+
+    Example:
+      ```python
+      data.load("digits", batch_size=100)  # <Splits event_shape=(8, 8, 1), batches: train=13, validation=3, test=3>
+      ```
     """
-    check_choice(name, "name", NAMES)
-    train, validation, test = _digits() if name == "digits" else _tfds(name, data_dir)
+    train, validation, test = NAMES[check_choice(name, "name", NAMES)](data_dir)
     return from_arrays(train, validation, test, batch_size, seed)
 
 
-def _digits():
+def _load_digits(data_dir: str | os.PathLike | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     images = np.round(load_digits().images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
@@ -47,42 +97,68 @@ def _digits():
     return images[:1297], images[1297:1547], images[1547:]
 
 
-# TFDS splits that make train, validation and test, and the host TFDS downloads the files from.
-_TFDS = {
-    "mnist": ("train[:59600]", "train[59600:]", "test", "storage.googleapis.com"),
-    "fashion_mnist": ("train[:59600]", "train[59600:]", "test", "fashion-mnist.s3-website.eu-central-1.amazonaws.com"),
-    "binarized_mnist": ("train", "validation", "test", "www.cs.toronto.edu"),
-    "omniglot": ("train[:17935]", "train[17935:]", "test", "github.com"),
-}
+def _load_tfds(
+    name: str,
+    splits: Sequence[str],
+    host: str,
+    convert: Callable[[np.ndarray], np.ndarray] | None,
+    data_dir: str | os.PathLike | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loads images of TFDS.
 
-#: Names that `load` knows.
-NAMES = ("digits", *_TFDS)
-
-
-def _tfds(name, data_dir):
+    Args:
+      name: name of the data set in TFDS.
+      splits: the TFDS splits that make training, validation and test data.
+      host: the host from which TFDS downloads the files.
+      convert: function from a batch of images of TFDS to uint8 `[batch, height, width, 1]`, white on black. `None`
+        keeps the images.
+      data_dir: folder of the prepared data.
+    """
     import tensorflow_datasets as tfds
 
-    *splits, host = _TFDS[name]
     builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
     if not builder.is_prepared():
-        # Asked before TFDS is: without a network it tries for minutes, and leaves empty folders behind.
+        # Looks up the host first: without a network TFDS would try for minutes, and leave empty folders behind.
         try:
             socket.getaddrinfo(host, 443)
             builder.download_and_prepare()
         except OSError as error:
             raise FileNotFoundError(
                 f"Data set {name!r} is not prepared in {Path(builder.data_dir).parent.parent} and could not be "
-                f"downloaded from {host} ({error}). Either load it once where there is a network, or give the folder "
-                f"of prepared TFDS data as data_dir (--data-dir). The data set 'digits' needs neither."
+                f"downloaded from {host} ({error}). Load it once on a machine with a network, or pass the folder of "
+                "prepared TFDS data as data_dir (--data-dir). The data set 'digits' needs neither."
             ) from error
-    parts = builder.as_dataset(split=splits, shuffle_files=False)
-    return [np.concatenate([_as_uint8(name, batch["image"].numpy()) for batch in part.batch(1000)]) for part in parts]
+    arrays = []
+    for dataset in builder.as_dataset(split=list(splits), shuffle_files=False):
+        batches = (batch["image"].numpy() for batch in dataset.batch(1000))
+        arrays.append(np.concatenate([convert(images) if convert else images for images in batches]))
+    train, validation, test = arrays
+    return train, validation, test
 
 
-def _as_uint8(name, images):
-    if name == "binarized_mnist":  # values 0 and 1
-        return images * np.uint8(255)
-    if name == "omniglot":  # black ink on white paper, 105x105x3
-        ink = 255.0 - tf.cast(images[..., :1], tf.float32)
-        return tf.cast(tf.round(tf.image.resize(ink, (28, 28), method="area")), tf.uint8).numpy()
-    return images
+def _scale_mask(images: np.ndarray) -> np.ndarray:
+    """Scales values 0 and 1 to 0 and 255."""
+    return images * np.uint8(255)
+
+
+def _invert_and_resize(images: np.ndarray) -> np.ndarray:
+    """Converts black ink on white paper, `[batch, 105, 105, 3]`, to white ink on black, `[batch, 28, 28, 1]`."""
+    ink = 255.0 - tf.cast(images[..., :1], tf.float32)
+    return tf.cast(tf.round(tf.image.resize(ink, (28, 28), method="area")), tf.uint8).numpy()
+
+
+#: The data sets of TFDS: the splits, the host and the conversion, as for `_load_tfds`.
+_TFDS: dict[str, tuple[Sequence[str], str, Callable[[np.ndarray], np.ndarray] | None]] = {
+    "mnist": (("train[:59600]", "train[59600:]", "test"), "storage.googleapis.com", None),
+    "fashion_mnist": (
+        ("train[:59600]", "train[59600:]", "test"),
+        "fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        None,
+    ),
+    "binarized_mnist": (("train", "validation", "test"), "www.cs.toronto.edu", _scale_mask),
+    "omniglot": (("train[:17935]", "train[17935:]", "test"), "github.com", _invert_and_resize),
+}
+
+register("digits", _load_digits)
+for _name, _row in _TFDS.items():
+    register(_name, partial(_load_tfds, _name, *_row))
