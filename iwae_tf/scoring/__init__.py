@@ -1,66 +1,83 @@
-"""Scores of files by an exported SavedModel; iwae_tf's models are not needed for it."""
+"""Scores of files by an exported SavedModel, without iwae_tf's models."""
 
 import itertools
+import os
 from pathlib import Path
 
 import tqdm
 
 from iwae_tf.checks import check_count
-from iwae_tf.scoring import endpoint, part, sources
-from iwae_tf.scoring.part import Summary
+from iwae_tf.scoring import endpoint, sources
+from iwae_tf.scoring.writer import ScoreWriter, Summary, check_destination
 
 __all__ = ["Summary", "score"]
 
-#: Rows from the first on of which one must be scored; else the source is held to be of another kind than the model's.
-MOST_FAULTS = 1000
+#: The first row that can be scored must be among these, or scoring stops: the source then does not match the model.
+MAX_REJECTED_FIRST = 1000
 
 
-def score(saved_model, source, destination, batch_size=100, overwrite=False, verbose=0, header=None):
-    """Scores every row of a source by the `log_likelihood` endpoint of a SavedModel.
+def score(
+    saved_model: str | os.PathLike,
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    batch_size: int = 100,
+    overwrite: bool = False,
+    verbose: int = 0,
+    header: bool | None = None,
+) -> Summary:
+    """Scores every row of a file or folder with the `log_likelihood` endpoint of a SavedModel.
 
-    The source is read as the scores go on, in memory that does not grow with it. Rows that cannot be read, or that the
-    model does not take, are left out and listed with their reasons in `<destination>.rejected.csv`. The scores so far
-    lie in `<destination>.part`; after a kill or an interrupt the same call goes on behind them.
+    The source is read in pieces, in memory that does not grow with it. Rows that cannot be read, or do not match the
+    model's input, are listed with their reasons in `<destination>.rejected.csv`. Unfinished scores are kept in
+    `<destination>.part`; after a kill or an interrupt the same call resumes behind them.
 
     Args:
       saved_model: folder that `iwae_tf.export` wrote.
-      source: .npy; .npz (the array named `x`, or the only one); .csv or .parquet with a row per observation, its
-        values in row-major order in numeric columns, or in columns of the names that a model of a table has;
+      source: .npy; .npz (the array named `x`, or the only one); .csv or .parquet with one row per observation, its
+        values in row-major order in numeric columns, or in columns with the names of a model of a table;
         .tfrecord of `tf.train.Example` with a feature `x`; a folder of such files of one kind, read in the order of
         their names; or a folder of PNG and JPEG images.
-      destination: .csv or .parquet to write, in the order of `source`: `row`, the number in the source from 0 on (of
+      destination: .csv or .parquet to write, in the order of `source`: `row`, the number in the source from 0 on (for
         images `file`), `log_likelihood` and `standard_error` in nats, `effective_sample_size`.
       batch_size: observations scored at once; the scores do not depend on it.
-      overwrite: whether an existing file is replaced, and an unfinished one of another model or source.
+      overwrite: whether to replace an existing file, or unfinished scores of another model or source.
       verbose: 1 shows a progress bar.
-      header: whether a .csv file begins with a header. `None` goes by what it holds.
+      header: whether a .csv file begins with a header. `None` decides by its first lines.
 
     Returns:
       A `Summary`.
 
     Raises:
       FileNotFoundError: if the model or the source is missing.
-      FileExistsError: if `destination` exists, or an unfinished one of another model or source, and `overwrite` is
+      FileExistsError: if `destination` or unfinished scores of another model or source exist, and `overwrite` is
         false.
-      ValueError: if the source is of another kind, or none of its first 1000 rows are such as the model takes.
+      ValueError: if the source is of an unknown kind, or none of its first 1000 rows can be scored.
+
+    Example:
+      ```python
+      iwae_tf.export(model, "exported", num_samples=10)
+      np.save("digits.npy", x)
+      summary = scoring.score("exported", "digits.npy", "digits.csv")
+      summary.rows, summary.rejected  # 20, 0
+      ```
     """
-    destination = Path(destination)
+    source, destination = Path(source), Path(destination)
     check_count(batch_size, "batch_size")
     if header not in (None, True, False):
         raise ValueError(f"Expected header to be True, False or None. Received: {header!r}")
-    part.check_destination(destination, overwrite)
+    check_destination(destination, overwrite)
     sources.check_kind(source)
     scorer = endpoint.Scorer(saved_model)
-    rows = sources.open_source(source, scorer.event_shape, scorer.dtype, scorer.columns, header)
-    about = {"model": scorer.digest, "source": rows.fingerprint(), "rows": rows.total, "header": header}
+    opened = sources.open_source(source, scorer.event_shape, scorer.dtype, scorer.columns, header)
+    about = {"model": scorer.digest, "source": opened.fingerprint(), "rows": opened.total, "header": header}
     with (
-        part.Part(destination, about, overwrite) as done,
-        tqdm.tqdm(total=rows.total, initial=done.count, unit="row", disable=not verbose) as bar,
+        ScoreWriter(destination, about, overwrite) as writer,
+        tqdm.tqdm(total=opened.total, initial=writer.count, unit="row", disable=not verbose) as bar,
     ):
-        left = rows.rows(done.count)
-        while batch := list(itertools.islice(left, batch_size)):
-            done.append(batch, scorer.score(batch))
+        rows = opened.rows(writer.count)
+        while batch := list(itertools.islice(rows, batch_size)):
+            writer.append(batch, scorer.score(batch))
             bar.update(len(batch))
-            if not done.scored and done.count >= MOST_FAULTS:
+            if not writer.any_scored and writer.count >= MAX_REJECTED_FIRST:
                 break
-        return done.finish(rows, scorer.score_dtype)
+        return writer.finish(opened, scorer.score_dtype)

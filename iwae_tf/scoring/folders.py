@@ -1,68 +1,70 @@
-"""Rows of a folder: images, or the parts that a table or an array was written in."""
+"""Rows of a folder: of images, or of the files that a table or an array was split into."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from iwae_tf.scoring.base import Row, Source
 from iwae_tf.scoring.images import Images, is_image
-from iwae_tf.scoring.rows import Source
 
 
-class Parts(Source):
-    """Files of one kind, one after the other in the order of their names, as Spark and others write a table."""
+class Folder(Source):
+    """Files of one kind, read one after the other in the order of their names, as Spark and others write a table."""
 
-    def __init__(self, path, *args, paths, kind, **kwargs):
+    def __init__(self, path: Path, *args: Any, paths: Sequence[Path], kind: type[Source], **kwargs: Any) -> None:
         super().__init__(path, *args, **kwargs)
-        self._parts = []
-        for part in paths:
+        self._sources = []
+        for file in paths:
             try:
-                self._parts.append(kind(part, *args, **kwargs))
+                self._sources.append(kind(file, *args, **kwargs))
             except ValueError as error:
-                raise ValueError(f"{error}, in {part}") from error
-        totals = [part.total for part in self._parts]
-        self.total = None if None in totals else sum(totals)
+                raise ValueError(f"{error}, in {file}") from error
+        totals = [source.total for source in self._sources if source.total is not None]
+        self.total = sum(totals) if len(totals) == len(self._sources) else None
 
-    def rows(self, start):
-        left = start
-        for part in self._parts:
-            if part.total is not None:
-                yield from part.rows(min(left, part.total))
-                left = max(left - part.total, 0)
+    def rows(self, start: int) -> Iterator[Row]:
+        skip = start
+        for source in self._sources:
+            if source.total is not None:
+                yield from source.rows(min(skip, source.total))
+                skip = max(skip - source.total, 0)
                 continue
-            for row in part.rows(0):
-                if left:
-                    left -= 1
+            for row in source.rows(0):
+                if skip:
+                    skip -= 1
                 else:
                     yield row
 
-    def files(self):
-        return [part.path for part in self._parts]
+    def files(self) -> list[Path]:
+        return [source.path for source in self._sources]
 
 
-def open_folder(path: Path, kinds: Mapping[str, type[Source]], *args, **kwargs) -> Source:
+def open_folder(path: Path, kinds: Mapping[str, type[Source]], *args: Any, **kwargs: Any) -> Source:
     """Makes the `Source` of a folder of images, or of files of one of these kinds.
 
-    Files and folders whose names begin with a dot or an underscore do not count, such as Spark's `_SUCCESS`.
+    Files and folders whose names begin with a dot or an underscore, such as Spark's `_SUCCESS`, are ignored.
 
     Args:
       path: the folder.
-      kinds: dict from suffixes of files to classes of sources.
-      *args: the next arguments of a `Source`.
-      **kwargs: its keyword arguments.
+      kinds: dict from file suffixes to classes of sources.
+      *args: the positional arguments of a `Source` after `path`.
+      **kwargs: the keyword arguments of a `Source`.
 
     Raises:
-      ValueError: if the folder holds both, neither, or files of several kinds; or its files are not the model's.
+      ValueError: if the folder holds images and files, neither, or files of several kinds, or its files do not match
+        the model's input.
     """
     visible = sorted(entry for entry in path.iterdir() if entry.name[0] not in "._")
-    parts = [entry for entry in visible if entry.suffix.lower() in kinds and entry.is_file()]
+    files = [entry for entry in visible if entry.suffix.lower() in kinds and entry.is_file()]
     has_images = any(map(is_image, path.rglob("*")))
-    if has_images and not parts:
+    if has_images and not files:
         return Images(path, *args, **kwargs)
-    others = [entry.name for entry in visible if entry not in parts]
-    suffixes = sorted({entry.suffix.lower() for entry in parts})
+    others = [entry.name for entry in visible if entry not in files]
+    suffixes = sorted({entry.suffix.lower() for entry in files})
     if len(suffixes) != 1 or others:
         received = ", ".join([*suffixes, *others[:5]]) or "none"
         raise ValueError(
-            f"Expected a folder of images, or of files alone that end in one of {', '.join(kinds)}. "
+            f"Expected a folder of images only, or of files of one kind only, {', '.join(kinds)}. "
             f"Received: {received} in {path}"
         )
-    return Parts(path, *args, paths=parts, kind=kinds[suffixes[0]], **kwargs)
+    return Folder(path, *args, paths=files, kind=kinds[suffixes[0]], **kwargs)

@@ -1,4 +1,4 @@
-"""Headers of tables: whether a line is one, and which of its columns are the model's."""
+"""Headers of tables: whether a line is a header, and where it puts the model's columns."""
 
 import itertools
 import math
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 _WORDS = {"true": 1.0, "false": 0.0, **dict.fromkeys(("", "na", "n/a", "<na>", "null", "none"), math.nan)}
 
-#: Columns from which on a header of any increasing numbers is told from a row: by chance a row is one in 40,000 times.
-MANY = 8
+#: Columns from which a line of increasing numbers is taken for a header: one row in 40,000 increases by chance.
+MIN_INCREASING = 8
 
 
 def as_number(text: str) -> float | None:
-    """Returns the number that a value of a CSV file is, NaN if it is missing, or `None` if it is none."""
+    """Returns the number that a value of a CSV file stands for: NaN if it is missing, `None` if it is not a number."""
     key = text.strip().lower()
     if key in _WORDS:
         return _WORDS[key]
     try:
-        return None if "_" in key else float(key)  # Python allows an underscore within numbers.
+        return None if "_" in key else float(key)  # Python allows underscores in numbers.
     except ValueError:
         return None
 
@@ -24,59 +24,61 @@ def as_number(text: str) -> float | None:
 def is_header(first: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequence[str]) -> bool:
     """Returns whether the first line of a file is a header.
 
-    It is one if it holds text, if it names the model's columns, if it counts 0, 1, 2, ..., as pandas heads the columns
-    of an array, and from eight columns on if it counts from any number, such as pixels from 1, or if its numbers
-    increase and those of none of the next lines do.
+    A header holds text or the names of the model's columns; or it counts 0, 1, 2, ..., as pandas names the columns of
+    an array. From eight columns on, it may also count from any number, such as pixels from 1, or hold increasing
+    numbers where none of the next lines do.
 
     Args:
       first: values of the first line.
-      rows: values of the next lines, as many as are at hand.
-      columns: names of the model's columns, or none.
+      rows: values of the next lines, as many as there are.
+      columns: names of the model's columns, if it has names.
     """
     numbers = [as_number(value) for value in first]
     if any(number is None for number in numbers):
         return True
     if columns and {value.strip() for value in first} == set(columns):
         return True
-    if len(numbers) > 2 and _counts(numbers) and (numbers[0] == 0 or len(numbers) >= MANY):
+    if len(numbers) > 2 and _counts(numbers) and (numbers[0] == 0 or len(numbers) >= MIN_INCREASING):
         return True
     others = ([as_number(value) for value in row] for row in rows)
-    return len(numbers) >= MANY and len(rows) > 0 and _increases(numbers) and not any(map(_increases, others))
+    return len(numbers) >= MIN_INCREASING and len(rows) > 0 and _increases(numbers) and not any(map(_increases, others))
 
 
-def _counts(numbers):
-    return numbers[0].is_integer() and all(b == a + 1 for a, b in itertools.pairwise(numbers))
+def _counts(numbers: Sequence[float | None]) -> bool:
+    present = [number for number in numbers if number is not None]
+    return present[0].is_integer() and all(b == a + 1 for a, b in itertools.pairwise(present))
 
 
-def _increases(numbers):
-    return None not in numbers and all(a < b for a, b in itertools.pairwise(numbers))
+def _increases(numbers: Sequence[float | None]) -> bool:
+    present = [number for number in numbers if number is not None]
+    return len(present) == len(numbers) and all(a < b for a, b in itertools.pairwise(present))
 
 
 def find_columns(names: Sequence[str], columns: Sequence[str]) -> list[int] | None:
-    """Finds the model's columns among those of a file.
+    """Finds the model's columns among the columns of a file.
 
     Args:
       names: names of the file's columns.
-      columns: names of the model's columns, or none.
+      columns: names of the model's columns, if it has names.
 
     Returns:
-      For each column of the model its place in the file. `None` if the columns are told by their order: those of a
-      model without names, or of a file that has but numbers for names, none of them the model's.
+      The place of each of the model's columns in the file. `None` if columns are matched by their order: the model has
+      no names, or the file has only numbers for names, none of them the model's.
 
     Raises:
-      ValueError: if a column of the model is missing or there twice, or the file has others. A first one without a
-        name, which pandas writes the index to, is left out.
+      ValueError: if a column of the model is missing or duplicated, or the file has other columns. A first column
+        without a name, where pandas writes the index, is ignored.
     """
     numbered = all(as_number(name) is not None for name in names)
     if not columns or (numbered and not set(names) & set(columns)):
         return None
-    found = names[1:] if names and names[0] == "" else names
-    faults = {
-        "missing": [name for name in columns if name not in found],
-        "unknown": [name for name in found if name not in columns],
-        "there twice": [name for name in columns if found.count(name) > 1],
+    candidates = names[1:] if names and names[0] == "" else names
+    problems = {
+        "missing": [name for name in columns if name not in candidates],
+        "unknown": [name for name in candidates if name not in columns],
+        "duplicated": [name for name in columns if candidates.count(name) > 1],
     }
-    if any(faults.values()):
-        received = "; ".join(f"{fault}: {', '.join(map(repr, named))}" for fault, named in faults.items() if named)
+    if any(problems.values()):
+        received = "; ".join(f"{problem}: {', '.join(map(repr, bad))}" for problem, bad in problems.items() if bad)
         raise ValueError(f"Expected the model's columns, {', '.join(map(repr, columns))}. Received: {received}")
     return [names.index(name) for name in columns]

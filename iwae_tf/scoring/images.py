@@ -1,8 +1,10 @@
-"""Rows that are images or records of `tf.train.Example`, which may hold images."""
+"""Rows that are images, or records of `tf.train.Example`, which may hold images."""
 
 import io
 import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,45 +12,45 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from PIL import Image, UnidentifiedImageError
 
-from iwae_tf.scoring.rows import Row, Source
+from iwae_tf.scoring.base import Row, Source
 
 _CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
-def decode(data, event_shape):
-    """Decodes a PNG or JPEG, whose pixels and channels must be the model's.
+def decode(data: bytes, event_shape: Sequence[int]) -> np.ndarray:
+    """Decodes a PNG or JPEG image with the model's height, width and channels.
 
     Returns:
       uint8 `[size]`.
 
     Raises:
-      ValueError: if it is of another shape or depth, damaged, or no such image.
+      ValueError: if the image has another shape or depth, is damaged, or is of another format.
     """
     height, width, channels = (*event_shape, 1)[:3]
-    if data.startswith(_PNG) and data[24:25] == b"\x10":  # of which Pillow would drop half
-        raise ValueError("Expected an image of 8 bits. Received: one of 16 bits")
+    if data.startswith(_PNG) and data[24:25] == b"\x10":  # Pillow would drop half of the 16 bits.
+        raise ValueError("Expected an 8-bit image. Received: a 16-bit image")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)  # bits and palettes are spelled out
+            mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)  # Bits become greys, palettes colours.
             if (image.height, image.width, _CHANNELS.get(mode)) != (height, width, channels):
                 received = f"{image.height} x {image.width} pixels, {mode}"
                 raise ValueError(f"Expected {height} x {width} pixels, {channels} channels. Received: {received}")
             return np.asarray(image.convert(mode)).reshape(-1)
     except UnidentifiedImageError:
-        raise ValueError("Expected a PNG or JPEG image. Received: something else") from None
+        raise ValueError("Expected a PNG or JPEG image. Received: another format") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Expected a whole image. Received: {error}") from error
+        raise ValueError(f"Expected an undamaged image. Received: {error}") from error
 
 
 class TFRecord(Source):
-    """Records that are `tf.train.Example`, with a feature `x` of all values of a row.
+    """Records of `tf.train.Example`, with a feature `x` that holds all values of a row.
 
-    The feature is a list of floats or integers, or one string of bytes: a PNG or JPEG image, or the values themselves,
-    of the model's dtype, little-endian, in row-major order.
+    The feature is a list of floats or integers, or one string of bytes: a PNG or JPEG image, or the values in the
+    model's dtype, little-endian, in row-major order.
     """
 
-    def rows(self, start):
+    def rows(self, start: int) -> Iterator[Row]:
         for record in itertools.islice(self._records(), start, None):
             if isinstance(record, Row):
                 yield record
@@ -58,15 +60,15 @@ class TFRecord(Source):
             except ValueError as error:
                 yield Row(None, str(error))
 
-    def _records(self):
-        """Yields the bytes of every record; for one that is damaged, which ends the file, a `Row` that says so."""
+    def _records(self) -> Iterator[bytes | Row]:
+        """Yields the bytes of every record, and at a damaged record, which ends the file, a `Row` with the reason."""
         try:
             for record in tf.data.TFRecordDataset(str(self.path)):
                 yield record.numpy()
         except tf.errors.DataLossError as error:
-            yield Row(None, f"Expected a whole record. Received: {error.message}; what is behind it cannot be read")
+            yield Row(None, f"Expected an undamaged record. Received: {error.message}; what follows cannot be read")
 
-    def _values(self, record):
+    def _values(self, record: bytes) -> np.ndarray:
         try:
             features = tf.train.Example.FromString(record).features.feature
         except DecodeError as error:
@@ -75,11 +77,11 @@ class TFRecord(Source):
             raise ValueError(f"Expected a feature x. Received: {', '.join(sorted(features)) or 'none'}")
         kind = features["x"].WhichOneof("kind")
         values = getattr(features["x"], kind).value if kind else ()
-        x = self._bytes(values) if kind == "bytes_list" else np.array(values)
+        x = self._from_bytes(values) if kind == "bytes_list" else np.array(values)
         self.check_size(x.size)
         return x
 
-    def _bytes(self, values):
+    def _from_bytes(self, values: Sequence[bytes]) -> np.ndarray:
         if len(values) != 1:
             raise ValueError(f"Expected one string of bytes. Received: {len(values)}")
         if values[0].startswith((_PNG, _JPEG)):
@@ -93,35 +95,35 @@ class TFRecord(Source):
 
 
 def is_image(path: Path) -> bool:
-    """Returns whether the name of a file says that it is an image; hidden files do not count."""
+    """Returns whether a file is an image by its name; hidden files are ignored."""
     return path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.name[0] != "." and path.is_file()
 
 
 class Images(Source):
-    """PNG and JPEG files of a folder and of the folders in it, in the order of their names. Others do not count."""
+    """PNG and JPEG files of a folder and its subfolders, in the order of their names; other files are ignored."""
 
     where = ("file",)
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if len(self.event_shape) not in (2, 3):
-            raise ValueError(f"Expected a model of images. Received: one of observations of shape {self.event_shape}")
+            raise ValueError(f"Expected a model of images. Received: a model of shape {self.event_shape}")
         self._names = sorted(path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if is_image(path))
         if not self._names:
             raise ValueError(f"Expected PNG or JPEG files. Received: none in {self.path}")
         self.total = len(self._names)
 
-    def rows(self, start):
+    def rows(self, start: int) -> Iterator[Row]:
         for path in self.files()[start:]:
             try:
                 yield Row(decode(path.read_bytes(), self.event_shape))
             except (OSError, ValueError) as error:
                 yield Row(None, str(error))
 
-    def files(self):
+    def files(self) -> list[Path]:
         return [self.path / name for name in self._names]
 
-    def named(self, batch):
+    def with_names(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         names = [
             self._names[i].encode(errors="surrogateescape").decode(errors="replace") for i in batch["row"].to_pylist()
         ]

@@ -1,41 +1,47 @@
-"""The kinds of sources."""
+"""The kinds of sources by file name."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy.typing as npt
 
 from iwae_tf.scoring.arrays import Npy, Npz
+from iwae_tf.scoring.base import Source
 from iwae_tf.scoring.folders import open_folder
 from iwae_tf.scoring.images import TFRecord
-from iwae_tf.scoring.rows import Source
 from iwae_tf.scoring.tables import Csv, Parquet
 
 KINDS: dict[str, type[Source]] = {".csv": Csv, ".npy": Npy, ".npz": Npz, ".parquet": Parquet, ".tfrecord": TFRecord}
 
 
-def check_kind(path: str | Path) -> None:
-    """Raises an error unless the path is a source of a known kind: `ValueError`, or `FileNotFoundError`."""
+def check_kind(path: str | os.PathLike) -> None:
+    """Raises an error unless a path is a source of a known kind.
+
+    Raises:
+      FileNotFoundError: if the file does not exist.
+      ValueError: if it is of another kind.
+    """
     path = Path(path)
     if path.suffix.lower() not in KINDS and not path.is_dir():
         raise ValueError(
             f"Expected a file that ends in {', '.join(KINDS)}, or a folder of such files or of images. Received: {path}"
         )
     if not path.exists():
-        raise FileNotFoundError(f"Expected a file to score. Received: {path}, which does not exist")
+        raise FileNotFoundError(f"Expected an existing file to score. Received: {path}, which does not exist")
 
 
 def open_source(
-    path: str | Path,
+    path: str | os.PathLike,
     event_shape: Sequence[int],
     dtype: npt.DTypeLike,
     columns: Sequence[str] = (),
     header: bool | None = None,
 ) -> Source:
-    """Makes the `Source` of a file or folder; for the arguments see `Source`.
+    """Makes the `Source` of a file or folder; see `Source` for the arguments.
 
     Raises:
-      ValueError: if what is there does not match the model, or `header` is given of something else than .csv.
+      ValueError: if the rows do not match the model's input, or `header` is set for anything but .csv files.
     """
     path = Path(path)
     if path.is_dir():
@@ -43,5 +49,5 @@ def open_source(
     else:
         source = KINDS[path.suffix.lower()](path, event_shape, dtype, columns=columns, header=header)
     if header is not None and any(file.suffix.lower() != ".csv" for file in source.files()):
-        raise ValueError(f"Expected header only for a .csv file. Received: header={header!r} for {path}")
+        raise ValueError(f"Expected header for .csv files only. Received: header={header!r} for {path}")
     return source

@@ -71,7 +71,7 @@ def test_the_array_of_a_npz(tmp_path):
     np.savez(tmp_path / "one.npz", images=x)
     assert rows(tmp_path / "one.npz").shape == (3, 6)
     np.savez(tmp_path / "two.npz", a=x, b=x)
-    with pytest.raises(ValueError, match=r"named x, or only one. Received: a, b"):
+    with pytest.raises(ValueError, match=r"named x, or a single array. Received: a, b"):
         rows(tmp_path / "two.npz")
 
 
@@ -84,7 +84,7 @@ def test_what_is_no_array_of_rows(tmp_path):
     with pytest.raises(ValueError, match="magic string"):
         rows(tmp_path / "no.npy")
     (tmp_path / "no.npz").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match=r"whole .npz file"):
+    with pytest.raises(ValueError, match=r"undamaged .npz file"):
         rows(tmp_path / "no.npz")
 
 
@@ -101,5 +101,5 @@ def test_a_damaged_npz(tmp_path):
     data = bytearray((tmp_path / "x.npz").read_bytes())
     data[30_000] ^= 1
     (tmp_path / "x.npz").write_bytes(data)
-    with pytest.raises(ValueError, match=r"whole .npz file. .* CRC"):
+    with pytest.raises(ValueError, match=r"undamaged .npz file. .* CRC"):
         rows(tmp_path / "x.npz")

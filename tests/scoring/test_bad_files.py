@@ -94,7 +94,7 @@ def test_archives_of_another_kind(offset, value, saved_model, wholes, tmp_path):
     content[content.index(b"PK\x01\x02") + offset] = value
     (tmp_path / "x.npz").write_bytes(content)
     error = outcome(saved_model, tmp_path / "x.npz", tmp_path / "out.csv")
-    assert str(error).startswith("Expected a whole .npz file"), error
+    assert str(error).startswith("Expected an undamaged .npz file"), error
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -183,9 +183,9 @@ def test_a_header_of_python_2_is_no_fault(saved_model, wholes, tmp_path):
 
 def test_an_error_of_the_disk_is_not_one_of_the_file(x, tmp_path):
     source = Npy(write(x, tmp_path / "x.npy"), (8, 8, 1), "uint8")
-    with pytest.raises(OSError, match="Input/output"), source.damaged(OSError):
+    with pytest.raises(OSError, match="Input/output"), source.reporting_damage(OSError):
         raise OSError(errno.EIO, "Input/output error")
-    with pytest.raises(ValueError, match=r"Expected a whole \.npy file"), source.damaged(OSError):
+    with pytest.raises(ValueError, match=r"Expected an undamaged \.npy file"), source.reporting_damage(OSError):
         raise OSError(errno.EINVAL, "Invalid argument")
 
 

@@ -93,7 +93,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(saved_model, x, tmp_path):
         said, _ = process.communicate(timeout=300)
     if process.returncode:
         assert not list(folder.iterdir()), said
-        assert "Error: Expected the pipeline to end" in said
+        assert "Error: Expected the pipeline to finish" in said
         result = invoke(*command[3:], *options)
         assert result.exit_code == 0, result.output
     table = results(folder)
@@ -118,13 +118,13 @@ def command_of(pid):
 def test_bad_arguments(saved_model, x, tmp_path):
     source, folder = write(x, tmp_path / "x.parquet"), tmp_path / "o"
     folder.mkdir()
-    check_refused(("score-beam", saved_model, tmp_path / "*.npy", "-o", folder), "which there are none of", folder)
+    check_refused(("score-beam", saved_model, tmp_path / "*.npy", "-o", folder), "No files match", folder)
     check_refused(("score-beam", tmp_path, source, "-o", folder), "the folder of a SavedModel", folder)
     (folder / "scores-00000-of-00001.parquet").write_text("")
     result = invoke("score-beam", saved_model, source, "-o", folder)
     assert result.exit_code == 1 and "pass overwrite" in result.output
     result = invoke("score-beam", saved_model, source, "-o", folder, "--overwrite", "--runner=NoRunner")
-    assert result.exit_code == 1 and "Expected the pipeline to end" in result.output
+    assert result.exit_code == 1 and "Expected the pipeline to finish" in result.output
     assert [path.name for path in folder.iterdir()] == ["scores-00000-of-00001.parquet"], "what was there stays"
     result = invoke("score-beam", saved_model, source, "-o", folder, "--overwrite", "--batch-size", 4)
     assert result.exit_code == 0 and "20 rows scored, 0 rejected" in result.output, result.output

@@ -35,5 +35,5 @@ def test_a_run_folder_is_no_saved_model(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"Received: .*runs$"):
         Scorer(tmp_path / "runs")
     (tmp_path / "runs" / "saved_model").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=r"which has one in .*saved_model"):
+    with pytest.raises(FileNotFoundError, match=r"; try .*saved_model"):
         Scorer(tmp_path / "runs")

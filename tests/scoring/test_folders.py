@@ -81,7 +81,7 @@ def test_folders_of_neither_or_both(names, received, folder):
             path.write_text("notes")
     with pytest.raises(ValueError) as error:
         open_source(folder, (8, 8, 1), "uint8")
-    assert str(error.value).startswith("Expected a folder of images, or of files alone that end in one of .csv, .npy")
+    assert str(error.value).startswith("Expected a folder of images only, or of files of one kind only, .csv, .npy")
     assert f"Received: {received} in {folder}" in str(error.value)
 
 
@@ -104,5 +104,5 @@ def test_a_header_is_that_of_every_part(header, folder):
 def test_only_csv_has_a_header(kind, folder):
     write(np.zeros((2, 4), np.float32), folder / f"a{kind}")
     for path in (folder, folder / f"a{kind}"):
-        with pytest.raises(ValueError, match=r"header only for a \.csv file. Received: header=False for"):
+        with pytest.raises(ValueError, match=r"header for \.csv files only. Received: header=False for"):
             open_source(path, (4,), "float32", header=False)

@@ -41,10 +41,10 @@ def test_jpeg_bits_and_palettes():
         (encoded(GREY), (6, 4, 1), "Expected 6 x 4 pixels, 1 channels. Received: 4 x 6 pixels, L"),
         (encoded(GREY), (4, 6, 3), "3 channels. Received: 4 x 6 pixels, L"),
         (encoded(COLOUR), (4, 6, 1), "1 channels. Received: 4 x 6 pixels, RGB"),
-        (encoded(GREY.astype(np.uint16)), (4, 6, 1), "one of 16 bits"),
+        (encoded(GREY.astype(np.uint16)), (4, 6, 1), "a 16-bit image"),
         (encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG"), (4, 6, 3), "CMYK"),
         (encoded(GREY, "BMP"), (4, 6, 1), "Expected a PNG or JPEG"),
-        (encoded(np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8))[:500], (40, 60, 1), "whole image"),
+        (encoded(np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8))[:500], (40, 60, 1), "undamaged image"),
         (b"", (4, 6, 1), "Expected a PNG or JPEG"),
     ],
 )

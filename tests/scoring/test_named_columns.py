@@ -111,8 +111,8 @@ def test_a_run_with_another_header_is_not_gone_on_with(table_model, coded, tmp_p
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"columns": 3}', '{"columns": [{"kind": "real"}]}', "\xff"])
-def test_damaged_notes(content, table_model, tmp_path):
+def test_damaged_column_names(content, table_model, tmp_path):
     copy = shutil.copytree(table_model, tmp_path / "model")
     (copy / "assets.extra" / "iwae_tf.json").write_text(content, encoding="latin-1")
-    with pytest.raises(ValueError, match="Expected the columns of a SavedModel in"):
+    with pytest.raises(ValueError, match="Expected the column names of a SavedModel in"):
         endpoint.Scorer(copy)

@@ -35,7 +35,7 @@ def started(command, part, lines=4):
 
 
 def test_killed_and_interrupted(slow_model, x, tmp_path):
-    """A run that is killed, goes on, is interrupted, and goes on to the end."""
+    """A run that is killed, resumes, is interrupted, and resumes to the end."""
     values = np.concatenate([x.astype(np.float64)] * 4)
     values[1], values[70] = 0.5, -1
     source, destination, whole = write(values, tmp_path / "x.csv"), tmp_path / "out.csv", tmp_path / "whole.csv"
@@ -51,13 +51,13 @@ def test_killed_and_interrupted(slow_model, x, tmp_path):
     process = started(interruptible(*command), part, done + 5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
-    assert process.returncode == 130 and "same command goes on" in errors, errors
+    assert process.returncode == 130 and "same command resumes" in errors, errors
     later = part.read_bytes().count(b"\n")
     assert done + 5 <= later < 80 and not destination.exists()
 
     result = invoke(*command)
     assert result.exit_code == 0, result.output
-    assert f"went on at row {later}" in result.output and "2 of 80 rows rejected" in result.output
+    assert f"resumed at row {later}" in result.output and "2 of 80 rows rejected" in result.output
     assert "78 rows, mean log-likelihood" in result.output
     scoring.score(slow_model, source, whole)
     for suffix in ("", ".rejected.csv"):
@@ -113,7 +113,7 @@ def test_rows_of_another_source_or_model_are_not_taken_over(other, saved_model, 
         (tmp_path / "out.csv.part.json").write_bytes(b"\xff")
     else:
         saved_model = iwae_tf.export(small, tmp_path / "m", num_samples=60)
-    with pytest.raises(FileExistsError, match=r"out.csv.part to be free, or of this model and source"):
+    with pytest.raises(FileExistsError, match=r"out.csv.part to be missing, or of this model and source"):
         scoring.score(saved_model, source, destination)
     summary = scoring.score(saved_model, source, destination, overwrite=True)
     assert summary.resumed_at == 0 and summary.rows == 20

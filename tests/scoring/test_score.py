@@ -99,7 +99,7 @@ def test_sources_of_which_nothing_can_be_scored(case, kind, saved_model, x, tmp_
 
 
 def test_a_source_of_another_kind_is_an_error_early(saved_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "MOST_FAULTS", 30)
+    monkeypatch.setattr(scoring, "MAX_REJECTED_FIRST", 30)
     with (tmp_path / "x.csv").open("w") as file:
         file.writelines("1,2,3\n" for _ in range(1000))
     with pytest.raises(ValueError, match=r"None of 40 rows .* row 0, line 1: Expected 64 values .* Received: 3 values"):

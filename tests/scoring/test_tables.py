@@ -180,7 +180,7 @@ def test_names_that_are_numbers_are_found_in_any_order(tmp_path):
         (lambda t: t.drop(columns=["age", "2"]), "missing: 'age', '2'$"),
         (lambda t: t.assign(more=1, other=2), "unknown: 'more', 'other'$"),
         (lambda t: t.rename(columns={"age": "Age"}), "missing: 'age'; unknown: 'Age'$"),
-        (lambda t: t.rename(columns={"b, c": "town"}), "missing: 'b, c'; there twice: 'town'$"),
+        (lambda t: t.rename(columns={"b, c": "town"}), "missing: 'b, c'; duplicated: 'town'$"),
         (lambda t: t.set_axis(list("wxyz"), axis=1), "missing: 'age', 'town', 'b, c', '2'; unknown: 'w', 'x'"),
     ],
 )
