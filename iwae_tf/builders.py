@@ -1,14 +1,24 @@
-"""Models in one call."""
+"""Models in one call, and the names of posteriors, priors and likelihoods."""
 
 import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import keras
+import numpy.typing as npt
 
 from iwae_tf import layers
 from iwae_tf.checks import as_sizes, check_choice
+from iwae_tf.data import Table
 from iwae_tf.model import IWAE
 from iwae_tf.networks import MLP, ConvDecoder, ConvEncoder
+from iwae_tf.types import Activation, Sizes
 
-#: What the names of posteriors stand for: functions of an event shape and the keywords of `StochasticLayer`.
-POSTERIORS = {
+#: Makes a layer from an event shape and keywords.
+Make: TypeAlias = Callable[..., keras.layers.Layer]
+
+#: Posteriors by name: functions of an event shape and the keywords of `StochasticLayer`.
+POSTERIORS: dict[str, Make] = {
     "normal": layers.IndependentNormal,
     "full": layers.MultivariateNormalTriL,
     "mixture": functools.partial(layers.NormalMixture, num_components=5),
@@ -16,16 +26,16 @@ POSTERIORS = {
     "planar": layers.PlanarFlow,
     "realnvp": layers.RealNVP,
 }
-#: The same of priors: functions of the event shape, and of whether the encoder reads z_L off values in [0, 1].
-PRIORS = {
+#: Priors by name: functions of the size of z_L, and of whether q(z_L|.) reads values in [0, 1].
+PRIORS: dict[str, Make] = {
     "normal": lambda size, unit: layers.StandardNormal(size),
     "mixture": lambda size, unit: layers.GaussianMixture(size, num_components=20),
     "vamp": lambda size, unit: layers.VampPrior(100, activation="sigmoid" if unit else "linear"),
     "maf": lambda size, unit: layers.AutoregressiveFlow(size),
     "realnvp": lambda size, unit: layers.AutoregressiveFlow(size, kind="realnvp"),
 }
-#: The same of likelihoods of values in [0, 1]: functions of an event shape, of `mean` and of these keywords.
-LIKELIHOODS = {
+#: Likelihoods of values in [0, 1] by name: functions of an event shape, the keywords of `StochasticLayer`, and `mean`.
+LIKELIHOODS: dict[str, Make] = {
     "bernoulli": layers.IndependentBernoulli,
     "continuous-bernoulli": layers.ContinuousBernoulli,
     "normal": functools.partial(layers.IndependentNormal, scale="shared", min_scale=0.01),
@@ -34,11 +44,52 @@ LIKELIHOODS = {
 }
 
 
+def register(kind: Literal["posterior", "prior", "likelihood"], name: str, make: Make) -> None:
+    """Gives a posterior, a prior or a likelihood a name, for `mlp`, `conv`, `runs.Config`, the command line and tuning.
+
+    To load saved models, Keras must know the class of the layer too: see `layers.StochasticLayer`.
+
+    Args:
+      kind: `"posterior"`, `"prior"` or `"likelihood"`.
+      name: the new name.
+      make: function that makes the layer. For a posterior it takes an event shape and the keywords of
+        `StochasticLayer`, as the layer's class does; for a likelihood the keyword `mean` as well; for a prior the size
+        of z_L, and whether the encoder of z_L reads values in [0, 1].
+
+    Raises:
+      ValueError: if `kind` is unknown, or the name is registered already.
+      TypeError: if `make` is not a function or a class.
+
+    Example:
+      ```python
+      from iwae_tf import builders
+      builders.register("posterior", "mixture-9", lambda size, **kw: layers.NormalMixture(size, num_components=9, **kw))
+      builders.register("prior", "mixture-9", lambda size, unit: layers.GaussianMixture(size, num_components=9))
+      iwae_tf.mlp((8, 8, 1), (5,), ((20,),), posterior="mixture-9", prior="mixture-9")
+      runs.Config(posterior="mixture-9")
+      ```
+    """
+    tables = {"posterior": POSTERIORS, "prior": PRIORS, "likelihood": LIKELIHOODS}
+    table = tables[check_choice(kind, "kind", tables)]
+    if name in table:
+        raise ValueError(f"Expected the name of a {kind} that is not registered yet. Received: {name!r}")
+    if not callable(make):
+        raise TypeError(f"Expected a function that makes a {kind}. Received: {make!r}")
+    table[name] = make
+
+
 def mlp(
-    event_shape, latent_sizes=(50,), hidden_sizes=((200, 200),), activation="tanh", mean=None, posterior="normal",
-    prior="normal", likelihood="bernoulli", **kwargs,
-):  # fmt: skip
-    """Makes an IWAE of multi-layer perceptrons, the generative network the mirror of the inference network.
+    event_shape: Sizes,
+    latent_sizes: Sizes = (50,),
+    hidden_sizes: Sequence[Sizes] = ((200, 200),),
+    activation: Activation = "tanh",
+    mean: npt.ArrayLike | None = None,
+    posterior: str | Make = "normal",
+    prior: str | keras.layers.Layer = "normal",
+    likelihood: str | Make = "bernoulli",
+    **kwargs: Any,
+) -> IWAE:
+    """Makes an IWAE of multi-layer perceptrons, whose generative network mirrors the inference network.
 
     The defaults are the one-layer network of Burda, Grosse & Salakhutdinov 2015 (arXiv:1509.00519); their two-layer
     network is `latent_sizes=(100, 50), hidden_sizes=((200, 200), (100, 100))`.
@@ -46,14 +97,16 @@ def mlp(
     Args:
       event_shape: shape of one observation.
       latent_sizes: sizes of z_1, ..., z_L.
-      hidden_sizes: for each of them, the widths of the hidden layers between it and what lies below it.
-      activation: that of the hidden layers.
-      mean: training mean of the data in [0, 1], at which the output bias starts; see `layers.ObservationLayer`.
-      posterior: the layers of q: `"normal"`, `"full"`, `"mixture"`, `"iaf"`, `"planar"` or `"realnvp"`, or a class of
-        stochastic layer.
-      prior: that of z_L: `"normal"`, `"mixture"`, `"vamp"`, `"maf"` or `"realnvp"`, or a layer.
-      likelihood: of x: `"bernoulli"`, or of grey values in [0, 1] `"continuous-bernoulli"`, `"normal"`, `"logistic"` or
-        `"logistic-mixture"`, or a class of stochastic layer.
+      hidden_sizes: for each z_l, the widths of the hidden layers between it and the layer below.
+      activation: activation of the hidden layers.
+      mean: training mean of the data in [0, 1], where the output bias starts; see `layers.ObservationLayer`.
+      posterior: the layers of q: `"normal"`, `"full"`, `"mixture"`, `"iaf"`, `"planar"`, `"realnvp"` or another name
+        that was registered; or a class of stochastic layer.
+      prior: the prior of z_L: `"normal"`, `"mixture"`, `"vamp"`, `"maf"`, `"realnvp"` or another name that was
+        registered; or a layer.
+      likelihood: the likelihood of x: `"bernoulli"`, or for grey values in [0, 1] `"continuous-bernoulli"`,
+        `"normal"`, `"logistic"` or `"logistic-mixture"`, or another name that was registered; or a class of stochastic
+        layer.
       **kwargs: `objective`, `preprocessing`, `seed` and the other arguments of `IWAE`.
 
     Returns:
@@ -61,48 +114,77 @@ def mlp(
 
     Raises:
       ValueError: if the two sequences of sizes differ in length or hold anything but positive integers, or a name is
-        none of these.
+        unknown.
+
+    Example:
+      ```python
+      model = iwae_tf.mlp(
+          (8, 8, 1), latent_sizes=(10, 5), hidden_sizes=((50, 50), (20,)), mean=splits.mean, seed=0,
+          objective=objectives.ImportanceWeighted(5), preprocessing=layers.StochasticBinarization())
+      model.log_weights(x, num_samples=3).shape  # [3, 20]
+      ```
     """
-    generated = functools.partial(_chosen(LIKELIHOODS, likelihood, "likelihood"), event_shape, **_start(mean))
-    parts = {"posterior": posterior, "prior": prior, "activation": activation}
-    return _mirrored(generated, None, latent_sizes, hidden_sizes, **parts, **kwargs)
+    make = functools.partial(_find(LIKELIHOODS, likelihood, "likelihood"), event_shape, **_mean_keyword(mean))
+    return _mirror(make, None, latent_sizes, hidden_sizes, activation, posterior, prior, **kwargs)
 
 
-def tabular(columns, latent_sizes=(10,), hidden_sizes=((100, 100),), activation="tanh", **kwargs):
+def tabular(
+    columns: Table | Iterable[layers.Column | Mapping[str, Any]] | Mapping[str, Any],
+    latent_sizes: Sizes = (10,),
+    hidden_sizes: Sequence[Sizes] = ((100, 100),),
+    activation: Activation = "tanh",
+    **kwargs: Any,
+) -> IWAE:
     """Makes an IWAE of the rows of a table: perceptrons between `TableFeatures` and a `Heterogeneous` likelihood.
 
     Args:
-      columns: a table of `data.from_dataframe`, or columns as `Heterogeneous` takes them.
+      columns: a table of `data.from_dataframe`, or the columns of a `Heterogeneous` layer.
       latent_sizes: sizes of z_1, ..., z_L.
-      hidden_sizes: for each of them, the widths of the hidden layers between it and what lies below it.
-      activation: that of the hidden layers.
+      hidden_sizes: for each z_l, the widths of the hidden layers between it and the layer below.
+      activation: activation of the hidden layers.
       **kwargs: `posterior` and `prior` as in `mlp`; `objective`, `seed` and the other arguments of `IWAE`.
 
     Returns:
-      An `IWAE`, which takes NaN as missing.
+      An `IWAE` that treats NaN as missing.
 
     Raises:
       ValueError: as in `mlp` and `Heterogeneous`.
+
+    Example:
+      ```python
+      frame = pd.DataFrame({"age": [31.0, 52.0, np.nan, 47.0], "town": ["a", "b", "a", None]})
+      table = data.from_dataframe(frame)
+      model = iwae_tf.tabular(table, latent_sizes=(2,), hidden_sizes=((20,),))
+      model.log_likelihood(table.encode(frame), num_samples=10).shape  # [4]
+      ```
     """
-    columns = getattr(columns, "columns", columns)
+    columns = columns.columns if isinstance(columns, Table) else columns
     likelihood = functools.partial(layers.Heterogeneous, columns)
-    reader = layers.TableFeatures(columns)
-    return _mirrored(likelihood, reader, latent_sizes, hidden_sizes, activation=activation, **kwargs)
+    features = layers.TableFeatures(columns)
+    return _mirror(likelihood, features, latent_sizes, hidden_sizes, activation, **kwargs)
 
 
 def conv(
-    event_shape, latent_size=50, filters=(16, 32), kernel_size=3, activation="gelu", mean=None, posterior="normal",
-    prior="normal", likelihood="bernoulli", **kwargs,
-):  # fmt: skip
-    """Makes an IWAE of images with one stochastic layer and convolutional networks, one the mirror of the other.
+    event_shape: Sizes,
+    latent_size: int = 50,
+    filters: Sequence[int] = (16, 32),
+    kernel_size: int = 3,
+    activation: Activation = "gelu",
+    mean: npt.ArrayLike | None = None,
+    posterior: str | Make = "normal",
+    prior: str | keras.layers.Layer = "normal",
+    likelihood: str | Make = "bernoulli",
+    **kwargs: Any,
+) -> IWAE:
+    """Makes an IWAE of images with one stochastic layer and convolutional networks that mirror each other.
 
     Args:
       event_shape: shape of one image, `(height, width, channels)`.
       latent_size: size of z.
       filters: feature maps of the convolutions, from the image up; each halves height and width.
       kernel_size: height and width of every kernel.
-      activation: that of every convolution.
-      mean: training mean of the data in [0, 1], at which the output bias starts.
+      activation: activation of every convolution.
+      mean: training mean of the data in [0, 1], where the output bias starts.
       posterior: as in `mlp`.
       prior: as in `mlp`.
       likelihood: as in `mlp`.
@@ -112,57 +194,76 @@ def conv(
       An `IWAE`.
 
     Raises:
-      ValueError: if `event_shape` is not that of an image, a size is no positive integer, or a name is none there is.
+      ValueError: if `event_shape` is not the shape of an image, a size is not a positive integer, or a name is unknown.
+
+    Example:
+      ```python
+      model = iwae_tf.conv((8, 8, 1), 5, filters=(4, 8), preprocessing=layers.StochasticBinarization())
+      model.reconstruct(x).shape  # [20, 8, 8, 1]
+      ```
     """
-    common = {"kernel_size": kernel_size, "activation": activation}
+    common: dict[str, Any] = {"kernel_size": kernel_size, "activation": activation}
     encoder, decoder = ConvEncoder(filters, **common), ConvDecoder(event_shape, filters[::-1], **common)
-    observation = _chosen(LIKELIHOODS, likelihood, "likelihood")(event_shape, network=decoder, **_start(mean))
+    observation = _find(LIKELIHOODS, likelihood, "likelihood")(event_shape, network=decoder, **_mean_keyword(mean))
     return IWAE(
-        encoder=[_chosen(POSTERIORS, posterior, "posterior")(latent_size, network=encoder)],
+        encoder=[_find(POSTERIORS, posterior, "posterior")(latent_size, network=encoder)],
         decoder=[observation],
-        prior=_prior(prior, latent_size, observation, 1),
+        prior=_make_prior(prior, latent_size, observation, 1),
         **kwargs,
     )
 
 
-def _mirrored(
-    likelihood, reader, latent_sizes, hidden_sizes, activation, posterior="normal", prior="normal", **kwargs
-):  # fmt: skip
-    """Makes an IWAE of perceptrons; `likelihood` makes the layer of p(x|z_1), and `reader` reads x for q(z_1|x)."""
+def _mirror(
+    likelihood: Make,
+    features: keras.layers.Layer | None,
+    latent_sizes: Sizes,
+    hidden_sizes: Sequence[Sizes],
+    activation: Activation,
+    posterior: str | Make = "normal",
+    prior: str | keras.layers.Layer = "normal",
+    **kwargs: Any,
+) -> IWAE:
+    """Makes an IWAE of perceptrons that mirror each other.
+
+    `likelihood` makes the layer of p(x|z_1), and `features` comes before the perceptron of q(z_1|x).
+    """
     latent_sizes = as_sizes(latent_sizes, "latent_sizes")
     if len(hidden_sizes) != len(latent_sizes):
         raise ValueError(
             "Expected hidden_sizes to hold one sequence of widths for each latent size. "
             f"Received: latent_sizes={latent_sizes!r}, hidden_sizes={hidden_sizes!r}"
         )
-    up = _chosen(POSTERIORS, posterior, "posterior")
-    networks = [{"hidden": hidden, "activation": activation} for hidden in hidden_sizes]
-    down = [
+    make_posterior = _find(POSTERIORS, posterior, "posterior")
+    networks: list[dict[str, Any]] = [{"hidden": hidden, "activation": activation} for hidden in hidden_sizes]
+    decoder = [
         layers.IndependentNormal(size, **network) for size, network in zip(latent_sizes[:-1], networks[1:], strict=True)
     ]
     observation = likelihood(**networks[0])
-    if reader:
-        networks[0] = {"network": MLP(hidden_sizes[0], activation, reader), "activation": activation}
+    if features:
+        networks[0] = {"network": MLP(hidden_sizes[0], activation, features), "activation": activation}
     return IWAE(
-        encoder=[up(size, **network) for size, network in zip(latent_sizes, networks, strict=True)],
-        decoder=[*reversed(down), observation],
-        prior=_prior(prior, latent_sizes[-1], observation, len(latent_sizes)),
+        encoder=[make_posterior(size, **network) for size, network in zip(latent_sizes, networks, strict=True)],
+        decoder=[*reversed(decoder), observation],
+        prior=_make_prior(prior, latent_sizes[-1], observation, len(latent_sizes)),
         **kwargs,
     )
 
 
-def _chosen(table, choice, what):
-    """Returns what a name stands for, or what is no name."""
-    return table[check_choice(choice, what, table)] if isinstance(choice, str) else choice
+def _find(table: dict[str, Make], choice: str | Make, kind: str) -> Make:
+    """Returns the function that is registered under a name, or a function as it is."""
+    return table[check_choice(choice, kind, table)] if isinstance(choice, str) else choice
 
 
-def _start(mean):
-    """Returns the mean as a keyword, or none: a class of a user's own need not have it."""
+def _mean_keyword(mean: npt.ArrayLike | None) -> dict[str, npt.ArrayLike]:
+    """Returns the mean as a keyword, if there is one: classes of users need not accept it."""
     return {} if mean is None else {"mean": mean}
 
 
-def _prior(choice, size, observation, num_layers):
-    """Makes the prior of a name, or returns the layer."""
-    made = _chosen(PRIORS, choice, "prior")
+def _make_prior(
+    choice: str | keras.layers.Layer, size: int, observation: keras.layers.Layer, num_layers: int
+) -> keras.layers.Layer:
+    """Makes the prior that is registered under a name, or returns a layer as it is."""
+    if not isinstance(choice, str):
+        return choice
     unit = num_layers == 1 and getattr(observation, "support", None) == (0, 1)
-    return made(size, unit) if isinstance(choice, str) else made
+    return _find(PRIORS, choice, "prior")(size, unit)

@@ -1,19 +1,91 @@
-"""The command line. TensorFlow is imported only by the commands that need it."""
+"""The command line. Only the commands that need TensorFlow import it, when they run."""
 
 import dataclasses
 import functools
+import inspect
 import os
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from iwae_tf.command_options import Command, make_parameters
+from iwae_tf.options import RunOptions, SearchOptions, SpaceOptions
+
 app = typer.Typer(no_args_is_help=True)
 
+#: The files of a run, as `train` lists them.
+RUN_FILES = {
+    "model.keras": "Keras model",
+    "saved_model": "SavedModel, for scoring",
+    "metrics.json": "metrics",
+    "config.json": "configuration",
+    "history.csv": "history",
+    "test_log_likelihood.csv": "test log-likelihoods",
+    "active_units.csv": "activity of the units",
+    "samples.png": "samples",
+    "reconstructions.png": "reconstructions",
+    "tensorboard": "TensorBoard logs",
+}
 
-def _show_version(asked: bool):
-    if asked:
+
+def _command(**settings: Any) -> Callable[[Callable], Callable]:
+    """Registers a function as a command.
+
+    A parameter that is a dict annotated with a dataclass becomes an option for every field of it; the function receives
+    the options that are given. Expected errors are one line on stderr with exit code 1, Ctrl-C one with 130.
+    """
+
+    def register(function: Callable) -> Callable:
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = {"context": context}
+        groups: dict[str, list[str]] = {}
+        for name, parameter in inspect.signature(function).parameters.items():
+            dataclass = next(filter(dataclasses.is_dataclass, get_args(parameter.annotation)), None)
+            if dataclass:
+                options = {option.name: option for option in make_parameters(dataclass)}
+                groups[name] = list(options)
+                parameters.update(options)
+            else:
+                parameters[name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+        @functools.wraps(function)
+        def run(context: typer.Context, **arguments: Any) -> None:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+            for group, names in groups.items():
+                values = {name: arguments.pop(name) for name in names}
+                arguments[group] = {
+                    name: str(value) if isinstance(value, Path) else value
+                    for name, value in values.items()
+                    if _is_given(context, name)
+                }
+            if "context" in inspect.signature(function).parameters:
+                arguments["context"] = context
+            try:
+                function(**arguments)
+            except (FloatingPointError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+                typer.secho(f"Error: {' '.join(str(error).split())}", fg="red", err=True)
+                raise typer.Exit(1) from error
+            except KeyboardInterrupt as interrupt:
+                typer.echo()  # below the progress bar
+                typer.secho(f"Interrupted {interrupt}".rstrip(), fg="red", err=True)
+                raise typer.Exit(130) from interrupt
+
+        run.__dict__["__signature__"] = inspect.Signature(list(parameters.values()))
+        run.__annotations__ = {name: parameter.annotation for name, parameter in parameters.items()}
+        return app.command(cls=Command, context_settings=settings)(run)
+
+    return register
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    return getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
+
+
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"iwae-tf {metadata.version('iwae-tf')}")
         raise typer.Exit
 
@@ -23,119 +95,19 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-):
+) -> None:
     """Importance-weighted autoencoders: train, evaluate, export and score."""
 
 
-def _command(function, **settings):
-    """Registers a command; expected errors are one line on stderr and exit code 1, Ctrl-C is one line and 130."""
-
-    @app.command(context_settings=settings)
-    @functools.wraps(function)
-    def run(*args, **kwargs):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        try:
-            function(*args, **kwargs)
-        except (FloatingPointError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-            typer.secho(f"Error: {' '.join(str(error).split())}", fg="red", err=True)
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as interrupt:
-            typer.echo()  # below the progress bar
-            typer.secho(f"Interrupted {interrupt}".rstrip(), fg="red", err=True)
-            raise typer.Exit(130) from interrupt
-
-    return run
-
-
-def _sizes(text: str, separator: str = ",") -> tuple[int, ...]:
-    """Parses `100,50`."""
-    try:
-        return tuple(int(n) for n in text.split(separator))
-    except ValueError:
-        raise typer.BadParameter(f"expected integers separated by '{separator}', received {text!r}") from None
-
-
-def _nested_sizes(text: str) -> tuple[tuple[int, ...], ...]:
-    """Parses `200x200,100x100`."""
-    return tuple(_sizes(part, "x") for part in text.split(","))
-
-
-def _space(kind):
-    """Makes a parser of `1`, one value; `1,5,50`, a list to choose from; and, of numbers, `1..50`, a range."""
-
-    def parse(text: str):
-        try:
-            if ".." in text and kind is not str:
-                low, high = map(kind, text.split(".."))
-                return low, high
-            values = [kind(part) for part in text.split(",")]
-            return values if len(values) > 1 else values[0]
-        except ValueError:
-            raise typer.BadParameter(
-                f"expected {kind.__name__} values such as A, A,B,C or (of numbers) A..B, received {text!r}"
-            ) from None
-
-    return parse
-
-
-def _searched(kind, help_text, *names):
-    """Makes the option of a hyperparameter: what is not given is left to `IWAEHyperModel`."""
-    return typer.Option(*names, parser=_space(kind), metavar="SPACE", help=help_text)
-
-
 Run = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder of prepared TFDS data. Default: TFDS's own.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
 
 
-@_command
+@_command()
 def train(
-    context: typer.Context,
+    *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/DATASET.")] = None,
-    dataset: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, binarized_mnist or omniglot.")] = "digits",
-    data_dir: DataDir = None,
-    objective: Annotated[
-        str,
-        typer.Option(
-            help="elbo, iwae, stl, dreg, iwae-sampled, miwae, miwae-dreg, piwae, piwae-dreg, ciwae, ciwae-dreg, renyi, "
-            "vr-max, rws, rws-dreg, wake-sleep or jackknife: see docs/objectives.md."
-        ),
-    ] = "iwae",
-    k: Annotated[int, typer.Option("-k", "--num-samples", help="Importance samples per observation.")] = 50,
-    beta: Annotated[
-        float | None, typer.Option(help="Weight of the KL in elbo, of the ELBO in ciwae. Default: 1 and 0.5.")
-    ] = None,
-    warm_up: Annotated[int, typer.Option(help="Epochs over which the weight of the KL rises from 0 to 1.")] = 0,
-    network: Annotated[str, typer.Option(help="mlp, or conv for images: one stochastic layer.")] = "mlp",
-    posterior: Annotated[str, typer.Option(help="normal, full, mixture, iaf, planar or realnvp.")] = "normal",
-    prior: Annotated[str, typer.Option(help="normal, mixture, vamp, maf or realnvp.")] = "normal",
-    likelihood: Annotated[
-        str, typer.Option(help="bernoulli, continuous-bernoulli, normal, logistic or logistic-mixture.")
-    ] = "bernoulli",
-    ladder: Annotated[bool, typer.Option("--ladder", help="Inference from the top down, merged with p.")] = False,
-    skip: Annotated[bool, typer.Option("--skip", help="All layers of p see z_L.")] = False,
-    latent_sizes: Annotated[
-        Any, typer.Option(parser=_sizes, metavar="N,N", help="Sizes of z_1, z_2, ...: 1 to 7 of them.")
-    ] = "50",
-    hidden_sizes: Annotated[
-        Any, typer.Option(parser=_nested_sizes, metavar="NxN,NxN", help="Hidden widths for each of them.")
-    ] = "200x200",
-    schedule: Annotated[
-        str, typer.Option(help="constant, or burda: stages of 3^i epochs at 10^(-i/7) of the learning rate.")
-    ] = "constant",
-    epochs: Annotated[int, typer.Option(help="Epochs of the constant schedule.")] = 50,
-    stages: Annotated[int, typer.Option(help="Stages of the burda schedule; 8 make 3280 epochs, 4 make 40.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(help="Observations per step.")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order and draws.")] = 0,
-    steps_per_execution: Annotated[
-        int | None, typer.Option(help="Steps per call of the compiled program. Default: up to 100, dividing the epoch.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="float32, float64, mixed_bfloat16 or mixed_float16.")] = "float32",
-    test_samples: Annotated[int, typer.Option(help="Samples per observation of the test log-likelihood.")] = 5000,
-    diagnose: Annotated[
-        bool, typer.Option("--diagnose", help="Write diagnostics to TensorBoard, for some 3 % of the time.")
-    ] = False,
+    given: Annotated[dict[str, Any], RunOptions],
     distribute: Annotated[
         str | None,
         typer.Option(help="mirrored: all devices of this machine; multi-worker: the processes that TF_CONFIG names."),
@@ -143,148 +115,99 @@ def train(
     overwrite: Overwrite = False,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume", help="Go on with an unfinished run, if there is one, by the options it was started with."
-        ),
+        typer.Option("--resume", help="Resume an unfinished run, if there is one, with the options it started with."),
     ] = False,
     checkpoint_every: Annotated[
-        float, typer.Option(help="Seconds between checkpoints in a long epoch; there is one after every epoch too.")
+        float, typer.Option(help="Seconds between checkpoints within an epoch; every epoch ends with one too.")
     ] = 60.0,
-):
-    """Train a model, evaluate it on test data and export it."""
-    options = {
-        "num_samples" if name == "k" else name: str(value) if isinstance(value, Path) else value
-        for name, value in locals().items()
-        if name not in ("context", "output", "overwrite", "resume", "checkpoint_every", "distribute")
-        and not (resume and getattr(context.get_parameter_source(name), "name", "") == "DEFAULT")
-    }
+) -> None:
+    """Train a model, evaluate it on the test data and export it."""
     from iwae_tf import files, runs
 
-    output = output or Path("runs") / dataset
-    left = files.find_unfinished(output) if resume else None
-    if resume and not left:
-        typer.secho(f"Nothing unfinished in {output}: a new run starts", fg="yellow", err=True)
-    started = runs.Config.read(left) if left else runs.Config()
-    config = dataclasses.replace(started, **options)
+    output = output or Path("runs") / given.get("dataset", RunOptions.dataset)
+    unfinished = files.find_unfinished(output) if resume else None
+    if resume and not unfinished:
+        typer.secho(f"No unfinished run in {output}: starting a new run", fg="yellow", err=True)
+    config = dataclasses.replace(runs.Config.read(unfinished) if unfinished else runs.Config(), **given)
     metrics = runs.train(
         config, output, overwrite, resume=resume, checkpoint_every=checkpoint_every, distribute=distribute
     )
-    if not metrics:  # of a worker that is not the chief, which says the rest
+    if not metrics:  # This worker is not the chief, which prints the results.
         return
-    _show(metrics)
-    contents = {
-        "model.keras": "Keras model",
-        "saved_model": "SavedModel, for scoring",
-        "metrics.json": "metrics",
-        "config.json": "configuration",
-        "history.csv": "history",
-        "test_log_likelihood.csv": "test log-likelihoods",
-        "active_units.csv": "activity of the units",
-        "samples.png": "samples",
-        "reconstructions.png": "reconstructions",
-        "tensorboard": "TensorBoard logs",
-    }
-    for name, what in contents.items():
-        typer.echo(f"{what:>24}  {output / name}")
+    _print_metrics(metrics)
+    for name, description in RUN_FILES.items():
+        typer.echo(f"{description:>24}  {output / name}")
 
 
-@_command
+@_command()
 def tune(
+    *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder. Default: runs/tune-DATASET.")] = None,
-    dataset: Annotated[str, typer.Option(help="As for train.")] = "digits",
-    data_dir: DataDir = None,
-    tuner: Annotated[str, typer.Option(help="random, bayesian or hyperband.")] = "random",
-    max_trials: Annotated[
-        int | None, typer.Option(help="Trials at most. Default: 20; with hyperband as many as one pass takes.")
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs of a trial; with hyperband of the longest.")] = 30,
-    num_samples: Annotated[Any, _searched(int, "Importance samples. Default: 1..50.", "-k", "--num-samples")] = None,
-    depth: Annotated[Any, _searched(int, "Stochastic layers. Default: 1..3.")] = None,
-    learning_rate: Annotated[Any, _searched(float, "Learning rate of Adam. Default: 1e-4..1e-2.")] = None,
-    latent_size: Annotated[Any, _searched(int, "Size of z_1, halved from layer to layer. Default: 50.")] = None,
-    hidden_size: Annotated[Any, _searched(int, "Width of the hidden layers next to x, halved. Default: 200.")] = None,
-    objective: Annotated[Any, _searched(str, "Short names, as for train. Default: iwae.")] = None,
-    beta: Annotated[Any, _searched(float, "Beta of the objectives that have one, as for train.")] = None,
-    posterior: Annotated[Any, _searched(str, "As for train. Default: normal.")] = None,
-    prior: Annotated[Any, _searched(str, "As for train. Default: normal.")] = None,
-    likelihood: Annotated[str | None, typer.Option(help="As for train. Default: bernoulli.")] = None,
-    warm_up: Annotated[int | None, typer.Option(help="As for train. Default: 0.")] = None,
-    val_samples: Annotated[int, typer.Option(help="Samples of the log-likelihood that trials are compared by.")] = 1000,
-    val_observations: Annotated[int, typer.Option(help="Validation observations that it is the mean of.")] = 100,
-    batch_size: Annotated[int, typer.Option(help="Observations per step.")] = 20,
-    seed: Annotated[int, typer.Option(help="Seed of models, data and the choice of trials.")] = 0,
-    test_samples: Annotated[int, typer.Option(help="Samples per observation of the test log-likelihood.")] = 5000,
+    given: Annotated[dict[str, Any], SearchOptions],
+    space: Annotated[dict[str, Any], SpaceOptions],
     overwrite: Overwrite = False,
-):
-    """Search for hyperparameters, train the best model and export it; the same command goes on after an interrupt.
+) -> None:
+    """Search for hyperparameters, train the best model and export it; after an interrupt the same command resumes.
 
     A SPACE is one value (50), a list (1,5,50) or a range (1..50, 1e-4..1e-2).
     """
-    arguments = {name: value for name, value in locals().items() if value is not None}
     from iwae_tf import files, tuning
 
-    names = ("num_samples", "depth", "learning_rate", "latent_size", "hidden_size", "objective", "beta", "posterior",
-             "prior", "likelihood", "warm_up", "val_samples", "val_observations")  # fmt: skip
-    space = {name: arguments[name] for name in names if name in arguments}
-    output = output or Path("runs") / f"tune-{dataset}"
-    folder = str(data_dir) if data_dir else None
-    search = tuning.Search(space, tuner, max_trials, epochs, dataset, folder, batch_size, seed, test_samples)
-    table = tuning.tune(search, output, overwrite)
+    output = output or Path("runs") / f"tune-{given.get('dataset', SearchOptions.dataset)}"
+    table = tuning.tune(tuning.Search(space, **given), output, overwrite)
     typer.echo(table.sort_values("score", ascending=False).to_string(index=False))
     if (output / "best" / "metrics.json").exists():
-        _show(files.read_json(output / "best" / "metrics.json"))
+        _print_metrics(files.read_json(output / "best" / "metrics.json"))
     for name in ("trials.csv", "trials.png", "tensorboard", "best"):
         typer.echo(output / name)
 
 
-@_command
+@_command()
 def evaluate(
     run: Run,
-    test_samples: Annotated[int | None, typer.Option(help="Samples per observation. Default: the run's.")] = None,
-    data_dir: DataDir = None,
+    test_samples: Annotated[int | None, typer.Option(help="Importance samples. Default: as many as the run.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of prepared TFDS data. Default: the run's.")] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Write every table and picture, and a report of them, to RUN/evaluation.")
+        bool, typer.Option("--all", help="Write every table and picture, and a report with all, to RUN/evaluation.")
     ] = False,
     overwrite: Overwrite = False,
-):
-    """Evaluate the model of a run on its test data anew."""
+) -> None:
+    """Evaluate the model of a run anew on its test data."""
     from iwae_tf import runs
-    from iwae_tf.runs import reporting
 
-    folder = data_dir and str(data_dir)
-    # First, since it says at once if there is a report already.
-    page = reporting.report(run, folder, overwrite) if everything else None
-    _show(runs.evaluate(run, test_samples, folder))
+    # The report comes first, because it fails at once if there is one already.
+    page = runs.report(run, data_dir, overwrite) if everything else None
+    _print_metrics(runs.evaluate(run, test_samples, data_dir))
     if page:
         typer.echo(page)
 
 
-@_command
+@_command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, two or more.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("runs/comparison"),
     overwrite: Overwrite = False,
-):
-    """Compare runs: a table of what they differ in and how they did, and their histories."""
-    from iwae_tf.runs import reporting
+) -> None:
+    """Compare runs: a table of the options that differ and the results, and a plot of their histories."""
+    from iwae_tf.runs.comparison import compare
 
-    typer.echo(reporting.compare(runs, output, overwrite).to_string())
+    typer.echo(compare(runs, output, overwrite).to_string())
 
 
-@_command
+@_command()
 def export(
     run: Run,
     destination: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
-    num_samples: Annotated[int, typer.Option(help="Samples per observation of its log_likelihood.")] = 5000,
+    num_samples: Annotated[int, typer.Option(help="Importance samples of the log_likelihood endpoint.")] = 5000,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Export the model of a run as a SavedModel."""
     from iwae_tf import exporting, runs
 
     typer.echo(exporting.export(runs.load_model(run), destination, num_samples, overwrite=overwrite))
 
 
-@_command
+@_command()
 def score(
     saved_model: Annotated[Path, typer.Argument(help="Folder of a SavedModel.", show_default=False)],
     source: Annotated[
@@ -299,26 +222,26 @@ def score(
     batch_size: Annotated[int, typer.Option(help="Rows scored at once.")] = 100,
     header: Annotated[
         bool | None,
-        typer.Option(help="Whether the first line of a .csv is a header. Default: decided by what it holds."),
+        typer.Option(help="Whether the first line of a .csv is a header. Default: decided by its first lines."),
     ] = None,
     overwrite: Overwrite = False,
-):
-    """Score the rows of a file by a SavedModel; after an interrupt the same command goes on where it was."""
+) -> None:
+    """Score the rows of a file with a SavedModel; after an interrupt the same command resumes."""
     from iwae_tf import scoring
 
     try:
         summary = scoring.score(saved_model, source, output, batch_size, overwrite, verbose=1, header=header)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("with the scores so far kept; the same command goes on from there") from None
+        raise KeyboardInterrupt("after some rows, whose scores are kept; the same command resumes") from None
     if summary.resumed_at:
-        typer.echo(f"went on at row {summary.resumed_at}")
+        typer.echo(f"resumed at row {summary.resumed_at}")
     if summary.rejected:
         typer.echo(f"{summary.rejected} of {summary.rows} rows rejected: {summary.rejected_path}")
     scored = summary.rows - summary.rejected
     typer.echo(f"{scored} rows, mean log-likelihood {summary.mean_log_likelihood:.3f} nats: {output}")
 
 
-@functools.partial(_command, ignore_unknown_options=True, allow_extra_args=True)
+@_command(ignore_unknown_options=True, allow_extra_args=True)
 def score_beam(
     context: typer.Context,
     saved_model: Annotated[str, typer.Argument(help="Folder of a SavedModel.", show_default=False)],
@@ -328,15 +251,15 @@ def score_beam(
     output: Annotated[str, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
     batch_size: Annotated[int, typer.Option(help="Rows scored at once.")] = 100,
     overwrite: Overwrite = False,
-):
-    """Score the rows of many files on Apache Beam; all other options are Beam's, such as --runner."""
+) -> None:
+    """Score the rows of many files on Apache Beam; all other options go to Beam, such as --runner."""
     from iwae_tf.scoring import beam
 
     scored, rejected = beam.score(saved_model, pattern, output, batch_size, overwrite, context.args)
     typer.echo(f"{scored} rows scored, {rejected} rejected: {output}")
 
 
-def _show(metrics: dict):
+def _print_metrics(metrics: dict[str, Any]) -> None:
     """Prints the metrics of the test data."""
     test = metrics["test"]
     typer.echo(

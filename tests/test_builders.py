@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from tensorflow_probability import distributions as tfd
 
 import iwae_tf
 from iwae_tf import builders, layers, objectives
@@ -60,3 +61,31 @@ def test_pseudo_inputs_of_upper_layers_are_no_images():
 def test_unknown_names(part):
     with pytest.raises(ValueError, match=f"{part} must be one of .*normal.* Received: 'gaussian'"):
         small(**{part: "gaussian"})
+
+
+def test_registered_names_make_models(x):
+    builders.register("posterior", "two", lambda size, **kwargs: layers.NormalMixture(size, num_components=2, **kwargs))
+    builders.register("prior", "two", lambda size, unit: layers.GaussianMixture(size, num_components=2))
+    builders.register("likelihood", "laplace", Laplace)
+    model = small(posterior="two", prior="two", likelihood="laplace")
+    assert model.encoder[0].num_components == model.prior.num_components == 2
+    assert isinstance(model.decoder[0], Laplace) and np.isfinite(model.log_likelihood(x, 5)).all()
+
+
+class Laplace(layers.StochasticLayer):
+    """A likelihood without the keyword `mean`."""
+
+    parameters = ("loc",)
+
+    def distribution(self, loc):
+        return tfd.Independent(tfd.Laplace(loc, 1.0), 3)
+
+
+@pytest.mark.parametrize("kind", ["posterior", "prior", "likelihood"])
+def test_a_name_is_registered_once(kind):
+    with pytest.raises(ValueError, match=f"name of a {kind} that is not registered yet. Received: 'normal'"):
+        builders.register(kind, "normal", layers.IndependentNormal)
+    with pytest.raises(TypeError, match=f"Expected a function that makes a {kind}. Received: 3"):
+        builders.register(kind, "other", 3)
+    with pytest.raises(ValueError, match="kind must be one of posterior, prior, likelihood"):
+        builders.register("decoder", "other", layers.IndependentNormal)

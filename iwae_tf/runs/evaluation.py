@@ -2,47 +2,69 @@
 
 import dataclasses
 import json
+import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from iwae_tf import data, evaluation, plots
 from iwae_tf.files import read_json, write_whole
+from iwae_tf.model import IWAE
 from iwae_tf.runs.config import Config
 
 
-def evaluate(run, test_samples=None, data_dir=None, verbose=1):
-    """Evaluates the model of a run anew on its test data, and rewrites what the run folder says of it.
+def evaluate(
+    run: str | os.PathLike,
+    test_samples: int | None = None,
+    data_dir: str | os.PathLike | None = None,
+    verbose: int = 1,
+) -> dict[str, Any]:
+    """Evaluates the model of a run anew on its test data, and rewrites the results in the run folder.
 
     Args:
       run: a run folder.
-      test_samples: samples per observation; `None` takes the run's own.
-      data_dir: folder of prepared TFDS data; `None` takes the run's own.
+      test_samples: k, the importance samples of the test log-likelihood; `None` uses the run's.
+      data_dir: folder of prepared TFDS data; `None` uses the run's.
       verbose: 1 shows a progress bar.
 
     Returns:
-      The metrics, a dict.
+      The metrics: `test`, `active_units` and `training`, each a dict.
 
     Raises:
-      FileNotFoundError: if `run` is no run folder, or its data set is not at hand.
+      FileNotFoundError: if `run` is not a run folder, or its data set is not available.
+
+    Example:
+      ```python
+      config = runs.Config(latent_sizes=(5,), hidden_sizes=((20,),), num_samples=5, epochs=1, test_samples=10)
+      runs.train(config, "run", verbose=0)
+      metrics = runs.evaluate("run", test_samples=20, verbose=0)
+      metrics["test"]["log_likelihood"]  # in nats
+      ```
     """
     config = Config.read(run)
-    config = dataclasses.replace(
-        config, test_samples=test_samples or config.test_samples, data_dir=data_dir or config.data_dir
-    )
+    options: dict[str, Any] = {"test_samples": test_samples, "data_dir": data_dir and str(data_dir)}
+    config = dataclasses.replace(config, **{name: value for name, value in options.items() if value})
     splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
     folder = Path(run)
     metrics = read_json(folder / "metrics.json")
     return report_test_data(load_model(run), splits, config, folder, metrics, verbose)
 
 
-def load_model(run):
-    """Loads the Keras model of a run folder, in Keras' safe mode: nothing in it is run.
+def load_model(run: str | os.PathLike) -> IWAE:
+    """Loads the Keras model of a run folder in Keras' safe mode, which runs none of the code in it.
 
     Raises:
-      FileNotFoundError: if there is none.
-      ValueError: if it is damaged, asks for code to be run, or would write outside of its archive.
+      FileNotFoundError: if `run` is not a run folder.
+      ValueError: if the model is damaged, asks to run code, or would write outside its archive.
+
+    Example:
+      ```python
+      config = runs.Config(latent_sizes=(5,), hidden_sizes=((20,),), num_samples=5, epochs=1, test_samples=10)
+      runs.train(config, "run", verbose=0)
+      runs.load_model("run").log_likelihood(x, num_samples=10)  # [20], in nats
+      ```
     """
     path = Path(run) / "model.keras"
     if not path.is_file():
@@ -51,14 +73,16 @@ def load_model(run):
         with zipfile.ZipFile(path) as archive:
             outside = [name for name in archive.namelist() if name.startswith("/") or ".." in Path(name).parts]
         if outside:
-            raise ValueError(f"a path that leaves the archive, {outside[0]!r}")
+            raise ValueError(f"a path outside the archive, {outside[0]!r}")
         return keras.saving.load_model(path)
-    except Exception as error:  # of any kind, by what is damaged
-        raise ValueError(f"Expected a model of Keras in {path}. Received: {error}") from error
+    except Exception as error:  # A damaged file may raise anything.
+        raise ValueError(f"Expected a Keras model in {path}. Received: {error}") from error
 
 
-def report_test_data(model, splits, config, folder, metrics, verbose):
-    """Evaluates on the test data, and writes tables, pictures and metrics to the folder."""
+def report_test_data(
+    model: IWAE, splits: data.Splits, config: Config, folder: Path, metrics: dict[str, Any], verbose: int
+) -> dict[str, Any]:
+    """Evaluates a model on the test data, writes tables, pictures and metrics to the folder, returns the metrics."""
     table = evaluation.log_likelihood(model, splits.test, config.test_samples, config.seed, verbose)
     units = evaluation.active_units(model, splits.test, seed=config.seed)
     active = units.groupby("layer").active.sum()
@@ -75,6 +99,6 @@ def report_test_data(model, splits, config, folder, metrics, verbose):
         "reconstructions.png": lambda path: plots.reconstructions(model, x, config.seed).savefig(path, format="png"),
         "metrics.json": lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"),
     }.items():
-        with write_whole(folder / name, overwrite=True) as part:
-            write(part)
+        with write_whole(folder / name, overwrite=True) as path:
+            write(path)
     return metrics

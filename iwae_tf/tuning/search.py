@@ -1,168 +1,180 @@
-"""One search: a folder with its trials, what is known of them, and a run of the best."""
+"""One search: a folder with its trials, their table, and a run of the best."""
 
 import dataclasses
 import json
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import keras_tuner
+import pandas as pd
 import tensorflow as tf
 
 from iwae_tf import data, plots, runs
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.files import read_json, remove, write_whole
+from iwae_tf.options import SearchOptions
 from iwae_tf.tuning.hypermodel import IWAEHyperModel
-from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, best_epochs, is_worker, make_tuner, trials, write_trials
+from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, count_epochs, is_worker, make_tuner, trials, write_trials
 
-#: What a search writes to its folder.
+#: The files of a search in its folder.
 CONTENTS = ("search.json", PROJECT, "tensorboard", "trials.csv", "trials.png", "best", "best.part")
-#: Seconds that a worker waits for its chief, as long as KerasTuner itself.
+#: Seconds that a worker waits for its chief, as long as KerasTuner's workers do.
 PATIENCE = 3600
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class Search(SearchOptions):
     """Everything needed to repeat a search.
 
     Attributes:
-      space: dict of keywords of `IWAEHyperModel`: what is searched, and what is fixed.
+      space: dict of keywords of `IWAEHyperModel`: the searched and the fixed hyperparameters.
       tuner: one of `TUNERS`.
       max_trials: as for `make_tuner`.
-      epochs: epochs of a trial; with Hyperband those of the longest.
+      epochs: epochs of a trial; with Hyperband of the longest trials.
       dataset: name of the data set, see `data.load`.
       data_dir: folder of prepared TFDS data.
       batch_size: observations per step.
-      seed: integer seed of the models, of the data and of the choice of trials.
-      test_samples: samples per observation of the best model's test log-likelihood.
+      seed: integer seed of the models, the data and the choice of trials.
+      test_samples: k, the importance samples of the best model's test log-likelihood.
 
     Raises:
-      ValueError: if a value is not among those there are.
+      ValueError: if a name is unknown, or a number is not a positive integer.
+
+    Example:
+      ```python
+      search = tuning.Search({"num_samples": (1, 10), "depth": 1}, tuner="bayesian", max_trials=5, epochs=3)
+      search.dataset  # "digits", the default
+      ```
     """
 
-    space: dict = dataclasses.field(default_factory=dict)
-    tuner: str = "random"
-    max_trials: int | None = None
-    epochs: int = 30
-    dataset: str = "digits"
-    data_dir: str | None = None
-    batch_size: int = 20
-    seed: int = 0
-    test_samples: int = 5000
-
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choice(self.tuner, "tuner", TUNERS)
         if self.max_trials is not None:
             check_count(self.max_trials, "max_trials")
-        runs.Config(**self.shared)
+        runs.Config(**self.run_options)
 
     @property
-    def shared(self):
-        """The fields of `runs.Config` that all trials and the run of the best have in common."""
+    def run_options(self) -> dict[str, Any]:
+        """The fields of `runs.Config` that all trials and the run of the best share."""
         names = ("epochs", "dataset", "data_dir", "batch_size", "seed", "test_samples")
         return {name: getattr(self, name) for name in names}
 
-    def as_json(self):
-        """Returns the search as JSON, in which a range is told from a list."""
+    def as_json(self) -> dict[str, Any]:
+        """Returns the search as JSON, which distinguishes ranges from lists."""
         space = {n: {"low": s[0], "high": s[1]} if isinstance(s, tuple) else s for n, s in self.space.items()}
         return json.loads(json.dumps({**dataclasses.asdict(self), "space": space}))
 
 
-def tune(search, output, overwrite=False, verbose=1):
+def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, verbose: int = 1) -> pd.DataFrame:
     """Searches for hyperparameters, then trains the best model anew and exports it.
 
-    Called again after an interrupt, it goes on with the trial that was cut short. Under KerasTuner's environment
-    variables the chief does all this, but for the trials, which its workers run.
+    After an interrupt, the same call resumes with the interrupted trial. With KerasTuner's environment variables set,
+    the workers run the trials and the chief does everything else.
 
     Args:
-      search: a `Search`.
+      search: the search.
       output: folder of the search: `search.json`; KerasTuner's `search`; `tensorboard`, with the HParams plugin;
         `trials.csv` and `trials.png`; and `best`, the run folder of the best model, trained for as many epochs as its
         trial took to its best.
-      overwrite: whether a search in the folder is replaced.
+      overwrite: whether to replace a search in the folder.
       verbose: 1 shows the trials and progress bars.
 
     Returns:
       The table of `trials`.
 
     Raises:
-      FileExistsError: if the folder holds a finished search or another one, and `overwrite` is false.
-      FileNotFoundError: if the data set is not at hand.
-      KeyboardInterrupt: with a message that says how to go on, if one comes.
-      RuntimeError: if no trial has completed.
-      ValueError: if the space is not such as `IWAEHyperModel` takes.
+      FileExistsError: if the folder holds a finished search, another search or other files of these names, and
+        `overwrite` is false.
+      FileNotFoundError: if the data set is not available.
+      KeyboardInterrupt: after an interrupt; its message says how to resume.
+      RuntimeError: if no trial completes.
+      ValueError: if `IWAEHyperModel` rejects the space.
+
+    Example:
+      ```python
+      space = {"num_samples": [1, 5], "depth": 1, "latent_size": 3, "hidden_size": 10, "val_samples": 10}
+      search = tuning.Search(space, max_trials=1, epochs=1, batch_size=100, test_samples=10)
+      table = tuning.tune(search, "search", verbose=0)
+      table.score.max()  # the best mean log p^ of the validation data, in nats
+      runs.load_model("search/best")
+      ```
     """
     output = Path(output)
     splits = data.load(search.dataset, search.batch_size, search.data_dir, search.seed)
-    hypermodel = IWAEHyperModel(splits.event_shape, splits.mean, **search.shared, **search.space)
-    hypermodel.build(keras_tuner.HyperParameters())  # raises what is wrong with all models before there is a folder
+    hypermodel = IWAEHyperModel(splits.event_shape, splits.mean, **search.run_options, **search.space)
+    hypermodel.build(keras_tuner.HyperParameters())  # Raises errors of all models before there is a folder.
     _claim(output, search, overwrite)
     tuner = make_tuner(search.tuner, hypermodel, output, search.max_trials, search.epochs, search.seed)
     if not is_worker():
         _describe(output / "tensorboard", hypermodel)
-    watcher = keras.callbacks.TensorBoard(str(output / "tensorboard"), write_graph=False)
+    tensorboard = keras.callbacks.TensorBoard(str(output / "tensorboard"), write_graph=False)
     try:
         tuner.search(
-            splits.train, validation_data=splits.validation, epochs=search.epochs, callbacks=[watcher], verbose=verbose
-        )
+            splits.train, validation_data=splits.validation, epochs=search.epochs, callbacks=[tensorboard],
+            verbose=verbose,
+        )  # fmt: skip
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"with what is done kept in {output}; the same command goes on from there") from None
+        raise KeyboardInterrupt(f"after some trials, which are kept in {output}; the same command resumes") from None
     finally:  # after an interrupt too
         if not is_worker() and any((output / PROJECT).glob("trial_*")):
-            _show(output, hypermodel)
+            _write_results(output, hypermodel)
     table = trials(output)
     if is_worker():
         return table
     if not (table.status == "COMPLETED").any():
         raise RuntimeError(f"Expected a trial to complete. Received: {len(table)} failures; {table.message.iloc[0]}")
     best = tuner.oracle.get_best_trials()[0]
-    config = hypermodel.config(best.hyperparameters.values, epochs=best_epochs(best))
+    config = hypermodel.config(best.hyperparameters.values, epochs=count_epochs(best))
     runs.train(config, output / "best", overwrite=True, verbose=verbose)
     return table
 
 
-def _claim(output, search, overwrite):
-    """Makes the folder that of this search, or raises a `FileExistsError`; a worker waits until its chief has."""
-    path, wanted = output / "search.json", search.as_json()
+def _claim(output: Path, search: Search, overwrite: bool) -> None:
+    """Claims the folder for a search, or raises a `FileExistsError`; a worker waits until its chief has claimed it."""
+    path, content = output / "search.json", search.as_json()
     start = time.monotonic()
-    while is_worker() and not (path.exists() and (not overwrite or read_json(path) == wanted)):
+    while is_worker() and not (path.exists() and (not overwrite or read_json(path) == content)):
         if time.monotonic() - start > PATIENCE:
-            raise TimeoutError(f"Expected a chief to begin this search in {output}. Received: none in an hour")
+            raise TimeoutError(f"Expected a chief to begin this search in {output}. Received: none within an hour")
         time.sleep(0.5)
-    found = [name for name in CONTENTS if (output / name).exists()]
-    if found and not overwrite:
-        if path.name not in found:
-            raise FileExistsError(f"Expected {output} to hold no other's files. Received: {', '.join(found)}")
-        held = read_json(path)
-        if held != wanted:
-            other = {name: value for name, value in held.items() if value != wanted.get(name)}
+    existing = [name for name in CONTENTS if (output / name).exists()]
+    if existing and not overwrite:
+        if path.name not in existing:
+            raise FileExistsError(f"Expected a folder without files of others. Received: {', '.join(existing)}")
+        other = read_json(path)
+        if other != content:
+            different = {name: value for name, value in other.items() if value != content.get(name)}
             raise FileExistsError(
-                f"Expected {output} to hold the same search. Received: one with {other}; pass overwrite (--overwrite) "
-                "to replace it, or choose another folder"
+                f"Expected {output} to hold the same search. Received: a search with {different}; pass overwrite "
+                "(--overwrite) to replace it, or choose another folder"
             )
-        if "best" in found:
+        if "best" in existing:
             raise FileExistsError(
-                f"Expected {output} to be free. Received: a finished search; pass overwrite (--overwrite) to replace it"
+                f"Expected a new folder. Received: {output}, with a finished search; pass overwrite (--overwrite) to "
+                "replace it"
             )
-    if is_worker() or (found and not overwrite):
+    if is_worker() or (existing and not overwrite):
         return
-    for name in found:
+    for name in existing:
         remove(output / name)
     output.mkdir(parents=True, exist_ok=True)
-    with write_whole(path) as part:
-        part.write_text(json.dumps(wanted, indent=2) + "\n")
+    with write_whole(path) as file:
+        file.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _show(output, hypermodel):
-    """Writes the table of trials, their picture, and what TensorBoard is to compare them by."""
+def _write_results(output: Path, hypermodel: IWAEHyperModel) -> None:
+    """Writes the table of trials and the picture of them."""
     table = write_trials(output)
     figure = plots.parallel_coordinates(table, [name for name in hypermodel.searched if name in table])
-    with write_whole(output / "trials.png", overwrite=True) as part:
-        figure.savefig(part, format="png")
+    with write_whole(output / "trials.png", overwrite=True) as file:
+        figure.savefig(file, format="png")
 
 
-def _describe(folder, hypermodel):
-    """Tells the HParams plugin of TensorBoard what trials are compared by; KerasTuner logs their hyperparameters."""
+def _describe(folder: Path, hypermodel: IWAEHyperModel) -> None:
+    """Tells the HParams plugin of TensorBoard the metric of the trials; KerasTuner logs their hyperparameters."""
     from tensorboard.plugins.hparams import api
 
     # Keras logs val_NAME as epoch_NAME of the validation data.

@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any, Literal
 
 import keras_tuner
 import numpy as np
@@ -14,22 +15,23 @@ from keras_tuner.engine.trial import Trial
 
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.files import write_whole
+from iwae_tf.tuning.hypermodel import IWAEHyperModel
 
-#: What trials are compared by.
+#: The objective of tuners: trials are compared by `val_log_likelihood`.
 OBJECTIVE = keras_tuner.Objective("val_log_likelihood", "max")
-#: The folder of KerasTuner's own files in that of a search.
+#: The folder of KerasTuner's own files within the folder of a search.
 PROJECT = "search"
-#: Trials of a tuner that does not choose their number itself.
+#: The default number of trials, except for Hyperband.
 MAX_TRIALS = 20
 
 _log = logging.getLogger(__name__)
 
 
 class _Recording(keras_tuner.Tuner):
-    """Writes what KerasTuner does not: why a trial has failed, and the table of the trials."""
+    """Writes what KerasTuner does not write: the error of a failed trial, and the table of the trials."""
 
-    def run_trial(self, trial, *args, **kwargs):
-        # To a file, since what a worker tells its chief of a trial leaves the reason out.
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        # The error goes to a file, because a worker does not tell its chief the reason.
         path = Path(self.get_trial_dir(trial.trial_id)) / "error.txt"
         path.unlink(missing_ok=True)
         try:
@@ -39,15 +41,15 @@ class _Recording(keras_tuner.Tuner):
             _log.warning("Trial %s failed: %s", trial.trial_id, error)
             raise
 
-    def on_trial_end(self, trial):
+    def on_trial_end(self, trial: Trial) -> None:
         super().on_trial_end(trial)
         if not is_worker():
             write_trials(self.directory)
 
-    def pre_create_trial(self):
+    def pre_create_trial(self) -> None:
         super().pre_create_trial()
         if is_worker():
-            time.sleep(0.1)  # or a worker would ask a chief that has nothing to do as fast as it can
+            time.sleep(0.1)  # Otherwise an idle worker would ask its chief without a pause.
 
 
 class _Random(_Recording, keras_tuner.RandomSearch):
@@ -62,30 +64,47 @@ class _Hyperband(_Recording, keras_tuner.Hyperband):
     pass
 
 
-#: Names of tuners.
+#: Tuners by name.
 TUNERS = {"random": _Random, "bayesian": _Bayesian, "hyperband": _Hyperband}
 
 
-def make_tuner(name, hypermodel, folder, max_trials=None, epochs=30, seed=0, **kwargs):
-    """Makes a tuner that compares trials by `val_log_likelihood`, and takes up what is in its folder already.
+def make_tuner(
+    name: Literal["random", "bayesian", "hyperband"] | str,
+    hypermodel: IWAEHyperModel,
+    folder: str | os.PathLike,
+    max_trials: int | None = None,
+    epochs: int = 30,
+    seed: int = 0,
+    **kwargs: Any,
+) -> keras_tuner.Tuner:
+    """Makes a tuner that compares trials by `val_log_likelihood`, and resumes a search in its folder.
 
-    With KerasTuner's environment variables set, it is the chief or a worker of a search by several processes; these
+    With KerasTuner's environment variables set, it is the chief or a worker of a search by several processes, which
     share the folder.
 
     Args:
       name: `"random"`, `"bayesian"` or `"hyperband"`.
-      hypermodel: an `IWAEHyperModel`.
+      hypermodel: the search space.
       folder: KerasTuner's files go to its folder `search`, the table of trials to `trials.csv`.
-      max_trials: trials at most. `None` is 20, and for Hyperband as many as one pass of it takes.
-      epochs: epochs of Hyperband's longest trials; those of the other tuners are given to their `search`.
+      max_trials: maximum number of trials. `None` means 20, or for Hyperband one full pass.
+      epochs: epochs of Hyperband's longest trials; the `search` of other tuners takes their epochs.
       seed: integer seed of the choice of trials.
-      **kwargs: as for the tuner of KerasTuner.
+      **kwargs: as for KerasTuner's tuner.
 
     Returns:
-      A `keras_tuner.Tuner`. Its `search(train, validation_data=..., epochs=...)` runs the trials that are missing.
+      A `keras_tuner.Tuner`. Its `search(train, validation_data=..., epochs=...)` runs the missing trials.
 
     Raises:
-      ValueError: if there is no such tuner, or a number is no integer of at least 1.
+      ValueError: if the name is unknown, or a number is not a positive integer.
+
+    Example:
+      ```python
+      hypermodel = tuning.IWAEHyperModel(
+          splits.event_shape, splits.mean, depth=1, latent_size=3, hidden_size=10, val_samples=10)
+      tuner = tuning.make_tuner("bayesian", hypermodel, "my-search", max_trials=1)
+      tuner.search(splits.validation, validation_data=splits.validation, epochs=1, verbose=0)
+      tuning.trials("my-search")
+      ```
     """
     check_choice(name, "tuner", TUNERS)
     check_count(epochs, "epochs")
@@ -99,37 +118,46 @@ def make_tuner(name, hypermodel, folder, max_trials=None, epochs=30, seed=0, **k
         objective=OBJECTIVE,
         directory=str(folder),
         project_name=PROJECT,
-        seed=seed + 1,  # 0 would be none
-        max_consecutive_failed_trials=sys.maxsize,  # its error would leave a chief locked for ever
+        seed=seed + 1,  # KerasTuner takes 0 for no seed.
+        max_consecutive_failed_trials=sys.maxsize,  # The error of any limit would leave a chief locked for ever.
         **({"max_epochs": epochs} if hyperband else {"max_trials": max_trials}),
         **kwargs,
     )
     if not is_worker():
         tuner.oracle.max_trials = max_trials
-        # KerasTuner itself looks for a file with the tuner's name, which is another for a chief.
+        # KerasTuner itself looks for a file with the tuner's name, which differs for a chief.
         if (Path(folder) / PROJECT / "oracle.json").exists():
             tuner.oracle.reload()
     return tuner
 
 
-def is_worker():
-    """Returns whether this process is to run the trials that a chief gives it, by KerasTuner's own variables."""
+def is_worker() -> bool:
+    """Returns whether this process runs trials for a chief, by KerasTuner's environment variables."""
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "chief")
 
 
-def trials(folder):
+def trials(folder: str | os.PathLike) -> pd.DataFrame:
     """Reads the trials of a search, finished or not.
 
     Args:
-      folder: that of `make_tuner` or `tune`.
+      folder: the folder of the search, as for `make_tuner` or `tune`.
 
     Returns:
-      A `DataFrame` with a row per trial: its number `trial`; `status`, `"COMPLETED"`, `"FAILED"`, or `"RUNNING"` for
-      one that is under way or was interrupted; `score`, the `val_log_likelihood` in nats; `epochs`, after how many it
-      was reached; the hyperparameters, NaN where one does not apply; and `message`, why the trial has failed.
+      A `DataFrame` with a row per trial: its number `trial`; `status`, `"COMPLETED"`, `"FAILED"`, or `"RUNNING"` while
+      it runs or after an interrupt; `score`, the `val_log_likelihood` in nats; `epochs`, the number of epochs to the
+      score; the hyperparameters, NaN where one does not apply; and `message`, the reason of a failure.
 
     Raises:
       FileNotFoundError: if there are no trials.
+
+    Example:
+      ```python
+      hypermodel = tuning.IWAEHyperModel(
+          splits.event_shape, splits.mean, depth=1, latent_size=3, hidden_size=10, val_samples=10)
+      tuner = tuning.make_tuner("random", hypermodel, "search-1", max_trials=1)
+      tuner.search(splits.validation, validation_data=splits.validation, epochs=1, verbose=0)
+      tuning.trials("search-1").nlargest(1, "score")
+      ```
     """
     rows = [_row(path) for path in sorted((Path(folder) / PROJECT).glob("trial_*/trial.json"))]
     if not rows:
@@ -138,26 +166,28 @@ def trials(folder):
     return table[[*(name for name in table if name != "message"), "message"]]
 
 
-def _row(path):
+def _row(path: Path) -> dict[str, Any]:
+    """Reads the row of a trial."""
     trial = Trial.load(str(path))
-    scored = trial.score is not None
+    has_score = trial.score is not None
     values = {n: value for n, value in trial.hyperparameters.values.items() if not n.startswith("tuner/")}
     return {
         "trial": int(trial.trial_id),
         "status": trial.status,
-        "score": trial.score if scored else np.nan,
-        "epochs": best_epochs(trial) if scored else np.nan,
+        "score": trial.score if has_score else np.nan,
+        "epochs": count_epochs(trial) if has_score else np.nan,
         **values,
         "message": _message(trial, path.with_name("error.txt")),
     }
 
 
-def best_epochs(trial):
-    """Returns after how many epochs a trial has reached its score, those of the trial that it went on from included."""
+def count_epochs(trial: Trial) -> int:
+    """Returns the number of epochs to a trial's score, including the epochs of a trial that it continued."""
     return trial.hyperparameters.values.get("tuner/initial_epoch", 0) + trial.best_step + 1
 
 
-def _message(trial, path):
+def _message(trial: Trial, path: Path) -> str | None:
+    """Returns the reason why a trial failed, or `None`."""
     if trial.status != "FAILED":
         return None
     if not path.exists():
@@ -165,9 +195,9 @@ def _message(trial, path):
     return path.read_text().strip().splitlines()[-1]
 
 
-def write_trials(folder):
+def write_trials(folder: str | os.PathLike) -> pd.DataFrame:
     """Writes the table of `trials` to `trials.csv` in the folder, and returns it."""
     table = trials(folder)
-    with write_whole(Path(folder) / "trials.csv", overwrite=True) as part:
-        table.to_csv(part, index=False)
+    with write_whole(Path(folder) / "trials.csv", overwrite=True) as file:
+        table.to_csv(file, index=False)
     return table

@@ -10,6 +10,7 @@ import pytest
 
 from iwae_tf import runs
 from iwae_tf.runs import reporting
+from iwae_tf.runs.config import write_config
 
 CONFIG = runs.Config(
     latent_sizes=(2,), hidden_sizes=((16,),), num_samples=3, epochs=1, test_samples=50
@@ -17,21 +18,21 @@ CONFIG = runs.Config(
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def folders(tmp_path_factory):
     """A run, and what is left of one with another objective that came off worse."""
     folder = tmp_path_factory.mktemp("runs")
     runs.train(CONFIG, folder / "iwae", verbose=0)
     other = shutil.copytree(folder / "iwae", folder / "elbo")
-    runs.write_config(dataclasses.replace(CONFIG, objective="elbo"), other)
+    write_config(dataclasses.replace(CONFIG, objective="elbo"), other)
     metrics = json.loads((other / "metrics.json").read_text())
     metrics["test"]["log_likelihood"] -= 1.0
     (other / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
 
-def test_report_has_every_table_and_picture(runs, monkeypatch):
-    monkeypatch.setattr(reporting, "FEW", 5)
-    page = reporting.report(runs / "iwae", verbose=0)
+def test_report_has_every_table_and_picture(folders, monkeypatch):
+    monkeypatch.setattr(reporting, "SUBSET_SIZE", 5)
+    page = runs.report(folders / "iwae", verbose=0)
     folder = page.parent
     tables = {"log_likelihood", "active_units", "kl_of_units", "decomposition", "importance_weights", "bounds",
               "gradient_snr", "ais", "bdmc", "inference_gaps", "active_directions", "without_inactive",
@@ -46,19 +47,19 @@ def test_report_has_every_table_and_picture(runs, monkeypatch):
     assert not re.search(r"(src|href)=.(?!data:)", text), "no other file"
     assert "Pareto k" in text
     with pytest.raises(FileExistsError):
-        reporting.report(runs / "iwae", verbose=0)
+        runs.report(folders / "iwae", verbose=0)
 
 
-def test_compare_shows_what_differs(runs, tmp_path):
-    table = reporting.compare([runs / "iwae", runs / "elbo"], tmp_path / "both")
+def test_compare_shows_what_differs(folders, tmp_path):
+    table = runs.compare([folders / "iwae", folders / "elbo"], tmp_path / "both")
     assert set(table.objective) == {"iwae", "elbo"} and "seed" not in table
     assert list(table.objective) == ["iwae", "elbo"], "the best first"
     assert table.test_log_likelihood.diff().iloc[1] == pytest.approx(-1.0)
     assert {path.name for path in (tmp_path / "both").iterdir()} == {
         "comparison.csv", "comparison.html", "histories.png"
     }  # fmt: skip
-    with pytest.raises(ValueError, match=r"two runs or more. Received: 1"):
-        reporting.compare([runs / "iwae"], tmp_path / "one")
+    with pytest.raises(ValueError, match=r"at least two runs. Received: 1"):
+        runs.compare([folders / "iwae"], tmp_path / "one")
     with pytest.raises(FileNotFoundError):
-        reporting.compare([runs / "iwae", runs], tmp_path / "one")
+        runs.compare([folders / "iwae", folders], tmp_path / "one")
     assert not (tmp_path / "one").exists()

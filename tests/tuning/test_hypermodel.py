@@ -1,9 +1,12 @@
 """The search space, and the models and runs that it stands for."""
 
+import dataclasses
+import inspect
+
 import keras_tuner
 import pytest
 
-from iwae_tf import objectives, runs, tuning
+from iwae_tf import objectives, options, runs, tuning
 
 EVENT = (8, 8, 1)
 
@@ -64,7 +67,7 @@ def test_beta_is_searched_only_where_the_objective_has_one():
         ({"num_samples": [5, 0]}, "num_samples"),
         ({"depth": (0, 2)}, "depth"),
         ({"depth": 8}, "1 to 7"),
-        ({"depth": []}, "one value or more"),
+        ({"depth": []}, "at least one value"),
         ({"latent_size": -1}, "latent_size"),
         ({"hidden_size": 1.5}, "hidden_size"),
         ({"learning_rate": (1e-2, 1e-4)}, r"range \(low, high\)"),
@@ -84,6 +87,14 @@ def test_beta_is_searched_only_where_the_objective_has_one():
 def test_bad_spaces(space, message):
     with pytest.raises(ValueError, match=message):
         tuning.IWAEHyperModel(EVENT, **space)
+
+
+def test_defaults_are_those_of_the_command_line():
+    parameters = inspect.signature(tuning.IWAEHyperModel).parameters
+    defaults = {field.name: field.default for field in dataclasses.fields(options.SpaceOptions)}
+    assert {name: parameters[name].default for name in defaults if name in parameters} == {
+        name: default for name, default in defaults.items() if name not in ("likelihood", "warm_up")
+    }
 
 
 def test_unknown_option():

@@ -38,7 +38,7 @@ def found(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning.IWAEHyperModel, "fit", interrupted)
-        with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        with pytest.raises(KeyboardInterrupt, match="the same command resumes"):
             tuning.tune(SEARCH, folder, verbose=0)
         before = pd.read_csv(folder / "trials.csv")
         table = tuning.tune(SEARCH, folder, verbose=0)
@@ -105,17 +105,17 @@ def test_tensorboard_has_hyperparameters_and_scores(found):
 def test_a_finished_search_and_another_one_are_refused(found):
     folder, _, table, _ = found
     before = (folder / "trials.csv").stat().st_mtime_ns
-    with pytest.raises(FileExistsError, match="a finished search"):
+    with pytest.raises(FileExistsError, match="with a finished search"):
         tuning.tune(SEARCH, folder)
     other = tuning.Search({**SEARCH.space, "num_samples": (1, 3)}, max_trials=4, epochs=1, batch_size=50)
-    with pytest.raises(FileExistsError, match=r"Received: one with \{'space'"):
+    with pytest.raises(FileExistsError, match=r"Received: a search with \{'space'"):
         tuning.tune(other, folder)
     assert (folder / "trials.csv").stat().st_mtime_ns == before and len(table) == 4
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "best").mkdir()
-    with pytest.raises(FileExistsError, match="no other's files"):
+    with pytest.raises(FileExistsError, match="without files of others"):
         tuning.tune(SEARCH, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
@@ -188,7 +188,7 @@ def test_command_line(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     space = {
         "num_samples": [1, 5], "learning_rate": (1e-4, 1e-2), "depth": (1, 3), "objective": ["elbo", "dreg"],
-        "beta": 0.5, "prior": "vamp", "val_samples": 1000, "val_observations": 100,
+        "beta": 0.5, "prior": "vamp",
     }  # fmt: skip
     assert seen[0][0] == tuning.Search(space, tuner="bayesian") and seen[0][1:] == (tmp_path, False)
 

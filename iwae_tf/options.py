@@ -1,0 +1,96 @@
+"""Options of runs and searches, with defaults and help, free of TensorFlow so that the command line is quick."""
+
+import dataclasses
+from typing import Annotated, Any, TypeAlias
+
+# What a search tries of a hyperparameter: one value, a list of values, or a range `(low, high)` of numbers.
+IntSpace: TypeAlias = int | list[int] | tuple[int, int]
+FloatSpace: TypeAlias = float | list[float] | tuple[float, float]
+NameSpace: TypeAlias = str | list[str]
+
+#: The names that come with the package. `runs.config.choices` returns these and the names that users have registered.
+NAMES: dict[str, tuple[str, ...]] = {
+    "dataset": ("digits", "mnist", "fashion_mnist", "binarized_mnist", "omniglot"),
+    "objective": (
+        "ciwae", "ciwae-dreg", "dreg", "elbo", "iwae", "iwae-sampled", "jackknife", "miwae", "miwae-dreg", "piwae",
+        "piwae-dreg", "renyi", "rws", "rws-dreg", "stl", "vr-max", "wake-sleep",
+    ),
+    "network": ("mlp", "conv"),
+    "posterior": ("normal", "full", "mixture", "iaf", "planar", "realnvp"),
+    "prior": ("normal", "mixture", "vamp", "maf", "realnvp"),
+    "likelihood": ("bernoulli", "continuous-bernoulli", "normal", "logistic", "logistic-mixture"),
+    "schedule": ("constant", "burda"),
+    "precision": ("float32", "float64", "mixed_bfloat16", "mixed_float16"),
+    "tuner": ("random", "bayesian", "hyperband"),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """The options of a run, each with its help, where `{names}` stands for the names to choose from.
+
+    `runs.Config` checks the values.
+    """
+
+    dataset: Annotated[str, "Data set: {names}."] = "digits"
+    data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = None
+    objective: Annotated[str, "Objective: {names}. See docs/objectives.md."] = "iwae"
+    num_samples: Annotated[int, "Importance samples per observation."] = 50
+    beta: Annotated[float | None, "Weight of the KL in elbo, of the ELBO in ciwae. Default: 1 and 0.5."] = None
+    warm_up: Annotated[int, "Epochs over which the weight of the KL rises from 0 to 1."] = 0
+    network: Annotated[str, "Network: {names}; conv for images, with one stochastic layer."] = "mlp"
+    posterior: Annotated[str, "Posterior q(z|x): {names}."] = "normal"
+    prior: Annotated[str, "Prior p(z): {names}."] = "normal"
+    likelihood: Annotated[str, "Likelihood p(x|z): {names}."] = "bernoulli"
+    ladder: Annotated[bool, "Infer from the top layer down and merge with p."] = False
+    skip: Annotated[bool, "Connect z_L to all layers of p."] = False
+    latent_sizes: Annotated[tuple[int, ...], "Sizes of z_1, z_2, ...: 1 to 7 layers."] = (50,)
+    hidden_sizes: Annotated[tuple[tuple[int, ...], ...], "Hidden widths for each of these layers."] = ((200, 200),)
+    schedule: Annotated[
+        str, "Learning rate: {names}; burda has stages of 3^i epochs at 10^(-i/7) of the learning rate."
+    ] = "constant"
+    epochs: Annotated[int, "Epochs of the constant schedule."] = 50
+    stages: Annotated[int, "Stages of the burda schedule; 8 take 3280 epochs, 4 take 40."] = 8
+    learning_rate: Annotated[float, "Learning rate of Adam."] = 1e-3
+    batch_size: Annotated[int, "Observations per step."] = 20
+    seed: Annotated[int, "Seed of the initial weights, the order of the data and all samples."] = 0
+    steps_per_execution: Annotated[
+        int | None, "Steps per call of the compiled program. Default: up to 100, a divisor of the epoch."
+    ] = None
+    precision: Annotated[str, "Precision: {names}."] = "float32"
+    test_samples: Annotated[int, "Importance samples of the test log-likelihood."] = 5000
+    diagnose: Annotated[bool, "Write diagnostics to TensorBoard, for about 3 % of the time."] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class SpaceOptions:
+    """The options of the models that a search tries; `tuning.IWAEHyperModel` checks the values."""
+
+    num_samples: Annotated[IntSpace, "Importance samples."] = (1, 50)
+    depth: Annotated[IntSpace, "Stochastic layers."] = (1, 3)
+    learning_rate: Annotated[FloatSpace, "Learning rate of Adam."] = (1e-4, 1e-2)
+    latent_size: Annotated[IntSpace, "Size of z_1, halved from layer to layer."] = 50
+    hidden_size: Annotated[IntSpace, "Width of the hidden layers next to x, halved from layer to layer."] = 200
+    objective: Annotated[NameSpace, "Objectives, as for train."] = RunOptions.objective
+    beta: Annotated[FloatSpace | None, "Beta of the objectives that have one, as for train."] = None
+    posterior: Annotated[NameSpace, "Posteriors, as for train."] = RunOptions.posterior
+    prior: Annotated[NameSpace, "Priors, as for train."] = RunOptions.prior
+    likelihood: Annotated[str, "Likelihood, as for train."] = RunOptions.likelihood
+    warm_up: Annotated[int, "Epochs of warm-up, as for train."] = RunOptions.warm_up
+    val_samples: Annotated[int, "Importance samples of the log-likelihood that compares trials."] = 1000
+    val_observations: Annotated[int, "Validation observations that it is averaged over."] = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions:
+    """The options of a search; `tuning.Search` checks the values."""
+
+    space: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tuner: Annotated[str, "Tuner: {names}."] = "random"
+    max_trials: Annotated[int | None, "Maximum number of trials. Default: 20; with hyperband one full pass."] = None
+    epochs: Annotated[int, "Epochs of a trial; with hyperband of the longest trials."] = 30
+    dataset: Annotated[str, "Data set, as for train."] = RunOptions.dataset
+    data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = RunOptions.data_dir
+    batch_size: Annotated[int, "Observations per step."] = RunOptions.batch_size
+    seed: Annotated[int, "Seed of the models, the data and the choice of trials."] = RunOptions.seed
+    test_samples: Annotated[int, "Importance samples of the test log-likelihood."] = RunOptions.test_samples
