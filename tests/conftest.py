@@ -12,7 +12,7 @@ from hypothesis import settings
 from typer.testing import CliRunner
 
 import iwae_tf
-from iwae_tf import data, layers, objectives
+from iwae_tf import builders, data, layers, objectives
 from iwae_tf.cli import app
 
 #: Of property tests, the same in every run as far as Hypothesis goes; more with IWAE_TF_EXAMPLES.
@@ -67,12 +67,14 @@ def xla(request):
 
 
 @pytest.fixture(autouse=True)
-def registered_objectives():
-    """Forgets the objectives that a test registers: others count the names."""
-    before = dict(objectives.NAMES)
+def registered_names():
+    """Forgets the names that a test registers: others count them."""
+    tables = (objectives.NAMES, data.NAMES, builders.POSTERIORS, builders.PRIORS, builders.LIKELIHOODS)
+    before = [(names, dict(names)) for names in tables]
     yield
-    objectives.NAMES.clear()
-    objectives.NAMES.update(before)
+    for names, entries in before:
+        names.clear()
+        names.update(entries)
 
 
 @pytest.fixture(scope="session")

@@ -14,68 +14,75 @@ class Execution(NamedTuple):
 
     Attributes:
       steps: full batches, each array `[steps, batch, ...]`.
-      rest: the last batch of an epoch where it is not full, each array `[rest, ...]`; no rows anywhere else.
+      rest: the last batch of a pass if it is not full, each array `[rest, ...]`; otherwise no rows.
     """
 
     steps: Any
     rest: Any
 
 
-def batches(arrays, batch_size, seed=None, shuffle=True):
+def batches(arrays: Any, batch_size: int, seed: int | None = None, shuffle: bool = True) -> tf.data.Dataset:
     """Makes a pipeline of batches of arrays that share their first axis.
 
     Args:
-      arrays: an array or a structure of arrays and `None`.
-      batch_size: rows per batch; the last batch holds the rest.
-      seed: integer seed of the order.
-      shuffle: whether the order is drawn anew at every pass.
+      arrays: an array, or a structure of arrays and `None`.
+      batch_size: rows per batch; the last batch has the remaining rows.
+      seed: integer seed of the order. `None` draws another order each time.
+      shuffle: whether every pass draws a new order; otherwise rows keep theirs.
 
     Returns:
-      A `tf.data.Dataset` of the same structure. Its attribute `executions`, a function of a number of steps and of the
-      passes to leave out, makes an endless pipeline of the same batches, pass after pass, for a program that runs so
-      many steps at once: of `Execution`s. `arrays` and `batch_size` are those given.
+      A `tf.data.Dataset` of batches with the structure of `arrays`. It has the attributes `arrays`, `batch_size`, and
+      `executions`: a function `(num_steps, first_pass=0)` that makes an endless pipeline of the same batches, from that
+      pass on, as `Execution`s for programs of `num_steps` steps.
+
+    Example:
+      ```python
+      pipeline = data.batches((x, np.arange(20)), batch_size=8, seed=0)
+      [len(labels) for _, labels in pipeline]  # [8, 8, 4]
+      ```
     """
     arrays = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), arrays)
     size = len(next(a for a in keras.tree.flatten(arrays) if a is not None))
 
-    def order(num_steps):
-        """Makes the row numbers of executions, the same batches in the same order for any number of steps."""
+    def make_order(num_steps: int) -> tf.data.Dataset:
+        """Makes the row numbers of executions: the same batches in the same order for any number of steps."""
 
-        def epoch(number):
+        def make_pass(number: tf.Tensor) -> tf.data.Dataset:
             rows = tf.range(size)
             if shuffle:
                 key = random.fold_in(random.as_seed(seed or 0), number)
                 rows = tf.random.experimental.stateless_shuffle(rows, key)
-            whole = size // (num_steps * batch_size) * num_steps * batch_size
-            full = size // batch_size * batch_size
-            executions = tf.data.Dataset.from_tensor_slices(tf.reshape(rows[:whole], [-1, num_steps, batch_size]))
-            executions = executions.map(lambda steps: Execution(steps, steps[0, :0]))
-            if whole < size:
-                last = Execution(tf.reshape(rows[whole:full], [-1, batch_size]), rows[full:])
+            in_full_executions = size // (num_steps * batch_size) * num_steps * batch_size
+            in_full_batches = size // batch_size * batch_size
+            steps = tf.reshape(rows[:in_full_executions], [-1, num_steps, batch_size])
+            executions = tf.data.Dataset.from_tensor_slices(steps).map(lambda steps: Execution(steps, steps[0, :0]))
+            if in_full_executions < size:
+                steps = tf.reshape(rows[in_full_executions:in_full_batches], [-1, batch_size])
+                last = Execution(steps, rows[in_full_batches:])
                 executions = executions.concatenate(tf.data.Dataset.from_tensors(last))
             return executions
 
-        # One permutation of the row numbers an epoch, and one gather: tf.data's own shuffle handles every row.
+        # One permutation of row numbers per pass and one gather per execution: `Dataset.shuffle` handles single rows.
         numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
         count = -(-size // (num_steps * batch_size))
-        return numbers.flat_map(epoch).apply(tf.data.experimental.assert_cardinality(count))
+        return numbers.flat_map(make_pass).apply(tf.data.experimental.assert_cardinality(count))
 
-    def gather(rows):
+    def gather(rows: tf.Tensor) -> Any:
         return keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, rows), arrays)
 
-    @functools.lru_cache(1)  # every call of fit asks for the same
-    def executions(num_steps, first_pass=0):
-        passes = order(num_steps)
-        # Row numbers only are drawn and left out, so that this takes a millisecond or so for each pass.
-        rows = passes.repeat().skip(first_pass * passes.cardinality())
-        dataset = rows.map(lambda e: Execution(gather(e.steps), gather(e.rest))).prefetch(1)
-        # There is nothing to tune, and the tuner's thread costs more than the data: up to two seconds a call of fit.
+    @functools.lru_cache(1)  # every call of fit has the same arguments
+    def executions(num_steps: int, first_pass: int = 0) -> tf.data.Dataset:
+        one_pass = make_order(num_steps)
+        # Skips row numbers, not data, so that each pass takes a millisecond or so.
+        order = one_pass.repeat().skip(first_pass * one_pass.cardinality())
+        dataset = order.map(lambda e: Execution(gather(e.steps), gather(e.rest))).prefetch(1)
+        # tf.data's tuner has nothing to tune here, and its thread costs up to two seconds per call of fit.
         options = tf.data.Options()
         options.autotune.enabled = False
         options.experimental_optimization.apply_default_optimizations = False
         return dataset.with_options(options)
 
-    dataset = order(1).map(lambda e: gather(tf.concat([tf.reshape(e.steps, [-1]), e.rest], 0)))
+    dataset = make_order(1).map(lambda e: gather(tf.concat([tf.reshape(e.steps, [-1]), e.rest], 0)))
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
     dataset.executions, dataset.arrays, dataset.batch_size = executions, arrays, batch_size
     return dataset

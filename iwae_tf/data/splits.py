@@ -9,6 +9,7 @@ from iwae_tf import random
 from iwae_tf.data import inputs
 from iwae_tf.data.pipelines import batches
 from iwae_tf.layers import rules
+from iwae_tf.types import Array
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,18 @@ class Splits:
     """A data set in three parts, each a `tf.data.Dataset` of batches `[batch, *event_shape]`.
 
     Attributes:
-      train: shuffled anew in every epoch, in an order that the seed fixes.
-      validation: in a fixed order.
-      test: in a fixed order.
+      train: training data, shuffled again in every epoch, in an order that the seed determines.
+      validation: validation data, in a fixed order.
+      test: test data, in a fixed order.
       event_shape: shape of one observation.
-      mean: mean of the training data, `[*event_shape]`; that of uint8 data is scaled to [0, 1].
+      mean: mean of the training data, `[*event_shape]`; uint8 data are first scaled to [0, 1].
+
+    Example:
+      ```python
+      splits = data.load("digits", batch_size=100)
+      splits.event_shape  # (8, 8, 1)
+      next(iter(splits.train)).shape  # [100, 8, 8, 1]
+      ```
     """
 
     train: tf.data.Dataset
@@ -29,65 +37,78 @@ class Splits:
     event_shape: tuple[int, ...]
     mean: np.ndarray
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         sizes = {name: int(getattr(self, name).cardinality()) for name in ("train", "validation", "test")}
-        batches = ", ".join(f"{name}={'?' if size < 0 else size}" for name, size in sizes.items())
-        return f"<Splits event_shape={self.event_shape}, batches: {batches}>"
+        counts = ", ".join(f"{name}={'?' if size < 0 else size}" for name, size in sizes.items())
+        return f"<Splits event_shape={self.event_shape}, batches: {counts}>"
 
 
-def from_arrays(train, validation=0.1, test=0.1, batch_size=20, seed=0, incomplete=False):
-    """Makes `Splits` of a user's own arrays.
+def from_arrays(
+    train: Array,
+    validation: Array | float = 0.1,
+    test: Array | float = 0.1,
+    batch_size: int = 20,
+    seed: int = 0,
+    incomplete: bool = False,
+) -> Splits:
+    """Makes `Splits` of your own arrays.
 
     Args:
-      train: `[n, *event_shape]`. uint8 is taken as 0 to 255, unless all of the data are 0 or 1, a mask; other numbers
-        become float32, and masks too.
-      validation: array, or the fraction of `train` to set aside at random.
-      test: likewise.
+      train: `[n, *event_shape]`. uint8 data stay uint8, pixels from 0 to 255, unless all values of the three parts are
+        0 or 1, which makes them masks. Masks and all other numbers become float32.
+      validation: an array, or the fraction of `train` to set aside at random.
+      test: an array, or the fraction of `train` to set aside at random.
       batch_size: observations per batch.
-      seed: integer seed of the parts set aside and of the order of the training data.
-      incomplete: whether entries may be NaN, which stands for missing; the mean is of the others.
+      seed: integer seed of the choice of set-aside observations and of the order of the training data.
+      incomplete: whether entries may be NaN, which stands for missing; `mean` ignores them.
 
     Returns:
       `Splits`.
 
     Raises:
       TypeError: if an array does not hold numbers.
-      ValueError: if an array is empty or holds NaN, the shapes of observations differ, or a fraction leaves (0, 1).
+      ValueError: if an array is empty or holds NaN, the shapes of observations differ, or a fraction is outside (0, 1).
+
+    Example:
+      ```python
+      rows = np.random.default_rng(0).normal(size=[100, 3])
+      splits = data.from_arrays(rows, validation=0.2, test=rows[:10], batch_size=16)
+      splits  # <Splits event_shape=(3,), batches: train=5, validation=2, test=1>
+      ```
     """
-    parts = {"train": inputs.as_array(train)}
-    if parts["train"].ndim < 2:
-        raise ValueError(f"Expected train to have shape [n, *event_shape]. Received: shape {parts['train'].shape}")
-    order = np.random.default_rng(seed).permutation(len(parts["train"]))
+    arrays = {"train": inputs.as_array(train)}
+    if arrays["train"].ndim < 2:
+        raise ValueError(f"Expected train to have shape [n, *event_shape]. Received: shape {arrays['train'].shape}")
+    rows = np.random.default_rng(seed).permutation(len(arrays["train"]))
     for name, part in (("validation", validation), ("test", test)):
         if isinstance(part, (int, float)):
             if not 0 < part < 1:
                 raise ValueError(f"Expected {name} to be an array or a fraction in (0, 1). Received: {part!r}")
-            count = round(part * len(parts["train"]))
-            parts[name], order = parts["train"][order[:count]], order[count:]
+            count = round(part * len(arrays["train"]))
+            arrays[name], rows = arrays["train"][rows[:count]], rows[count:]
         else:
-            parts[name] = inputs.as_array(part)
-    parts["train"] = parts["train"][np.sort(order)]
-    for name, part in parts.items():
-        rules.check_numeric(part)
-        found = [rules.finite(part)]
-        rules.check(rules.allow_missing(found) if incomplete else found)
-        if not len(part):
+            arrays[name] = inputs.as_array(part)
+    arrays["train"] = arrays["train"][np.sort(rows)]
+    event_shape = arrays["train"].shape[1:]
+    for name, array in arrays.items():
+        rules.check_numeric(array)
+        finite = [rules.finite(array)]
+        rules.check(rules.allow_missing(finite) if incomplete else finite)
+        if not len(array):
             raise ValueError(f"Expected at least one observation in {name}. Received: none")
-        if part.shape[1:] != parts["train"].shape[1:]:
+        if array.shape[1:] != event_shape:
             raise ValueError(
-                f"Expected {name} to have observations of the shape of train, {parts['train'].shape[1:]}. "
-                f"Received: {part.shape[1:]}"
+                f"Expected observations of shape {event_shape} in {name}, as in train. Received: {array.shape[1:]}"
             )
-    are_masks = all(part.dtype == np.uint8 and part.max() <= 1 for part in parts.values())
-    for name, part in parts.items():
-        parts[name] = part if part.dtype == np.uint8 and not are_masks else part.astype(np.float32)
-    scale = 255.0 if parts["train"].dtype == np.uint8 else 1.0
+    are_masks = all(array.dtype == np.uint8 and array.max() <= 1 for array in arrays.values())
+    for name, array in arrays.items():
+        arrays[name] = array if array.dtype == np.uint8 and not are_masks else array.astype(np.float32)
+    scale = 255.0 if arrays["train"].dtype == np.uint8 else 1.0
+    mean = (np.nanmean if incomplete else np.mean)(arrays["train"], 0, dtype=np.float64) / scale
     return Splits(
-        train=batches(parts["train"], batch_size, random.derive(seed, 1)),
-        validation=batches(parts["validation"], batch_size, shuffle=False),
-        test=batches(parts["test"], batch_size, shuffle=False),
-        event_shape=parts["train"].shape[1:],
-        mean=np.asarray(
-            (np.nanmean if incomplete else np.mean)(parts["train"], 0, dtype=np.float64) / scale, "float32"
-        ),
+        train=batches(arrays["train"], batch_size, random.derive(seed, 1)),
+        validation=batches(arrays["validation"], batch_size, shuffle=False),
+        test=batches(arrays["test"], batch_size, shuffle=False),
+        event_shape=event_shape,
+        mean=np.asarray(mean, np.float32),
     )

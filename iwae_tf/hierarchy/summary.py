@@ -1,31 +1,44 @@
-"""What a model is made of, as a table."""
+"""The summary of a model: a table of its stochastic layers."""
 
 import itertools
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from iwae_tf.layers.axes import ReshapedBatch
 
+if TYPE_CHECKING:
+    from iwae_tf.hierarchy.hierarchy import Hierarchy
 
-def table(model):
-    """Makes a table of the stochastic layers of a model, those of the encoder bottom up, then those of p top down.
+
+def tabulate(model: "Hierarchy") -> pd.DataFrame:
+    """Makes a table of the stochastic layers of a model: the layers of q bottom up, then the layers of p top down.
 
     Args:
-      model: an `IWAE`.
+      model: a `Hierarchy`.
 
     Returns:
-      A `DataFrame` with a row for each layer: the `density` that it gives, the `layer` by name, the `distribution`, the
-      shape of one draw, `event`, and the number of `parameters`; of a model that is not built only what is known.
+      A `DataFrame` with a row for each layer: the `density` that it returns, its name as `layer`, the `distribution`,
+      the `event` shape of one draw, and the number of `parameters`; "?" where these are unknown before the model is
+      built.
+
+    Example:
+      ```python
+      from iwae_tf.hierarchy import summary
+
+      list(summary.tabulate(model).density)  # ["q(z1|x)", "q(z2|z1)", "p(z2)", "p(z1|z2)", "p(x|z1)"]
+      ```
     """
     layers = [*model.encoder, model.prior, *model.decoder]
     distributions, shapes = ["?"] * len(layers), [getattr(layer, "event_shape", "?") for layer in layers]
     if model.built:
-        distributions = list(map(_name, _emitted(model)))
+        distributions = list(map(_name_distribution, _compute_distributions(model)))
         shapes = [*model.latent_shapes, *reversed(model.latent_shapes), model.event_shape]
     return pd.DataFrame(
         {
-            "density": _densities(model),
+            "density": _name_densities(model),
             "layer": [layer.name for layer in layers],
             "distribution": distributions,
             "event": list(map(str, shapes)),
@@ -34,24 +47,24 @@ def table(model):
     )
 
 
-def named_layers(model):
-    """Returns the densities of the table's rows with the names of the layers."""
-    rows = table(model)
+def name_layers(model: "Hierarchy") -> list[str]:
+    """Returns the density and the name of each layer, such as "q(z1|x) (independent_normal)", in the table's order."""
+    rows = tabulate(model)
     return [f"{density} ({layer})" for density, layer in zip(rows.density, rows.layer, strict=True)]
 
 
-def text(model):
-    """Returns the table as text, between the name of the model and the number of its parameters."""
-    lines = table(model).to_string(index=False, formatters={"parameters": _with_commas})
+def to_text(model: "Hierarchy") -> str:
+    """Returns the summary as text: the model's name and objective, the table, and the number of parameters."""
+    lines = tabulate(model).to_string(index=False, formatters={"parameters": _format_count})
     if model.built:
         trainable = sum(weight.shape.num_elements() for weight in model.trainable_variables)
         last = f"{model.count_params():,} parameters, {trainable:,} of them trainable"
     else:
-        last = "Not built yet: the weights are made by the first data, or by model.build((None, *event_shape))"
+        last = "Not built yet: the first data make the weights, or model.build((None, *event_shape))"
     return f"Model {model.name!r}, objective {model.objective}\n\n{lines}\n\n{last}"
 
 
-def _densities(model):
+def _name_densities(model: "Hierarchy") -> list[str]:
     """Names the densities of the table's rows in the words of the docs."""
     latents = [f"z{i}" for i in range(1, len(model.encoder) + 1)]
     variables = ["x", *latents]
@@ -61,24 +74,24 @@ def _densities(model):
         q = [f"q({z}|{below})" for below, z in zip(variables, latents, strict=False)]
     p: list[str] = []
     for below, z in zip(variables, latents, strict=False):
-        skipped = f", {latents[-1]}" if model.skip and z != latents[-1] else ""
-        p.insert(0, f"p({below}|{z}{skipped})")
+        top = f", {latents[-1]}" if model.skip and z != latents[-1] else ""
+        p.insert(0, f"p({below}|{z}{top})")
     return [*q, f"p({latents[-1]})", *p]
 
 
-def _emitted(model):
-    """Returns the distributions of the table's rows, for an observation of zeros."""
+def _compute_distributions(model: "Hierarchy") -> list[tfd.Distribution]:
+    """Computes the distributions of the table's rows for an observation of zeros."""
     x = tf.zeros([1, *model.event_shape], model.dtype_policy.variable_dtype)
     posteriors, z = model.infer(model.posterior(x), (), tf.zeros(2, tf.int32))
     return [*posteriors, *reversed(model.generative(z))]
 
 
-def _name(distribution):
-    """Names a distribution by what it is of, without what only arranges its axes."""
+def _name_distribution(distribution: tfd.Distribution) -> str:
+    """Names the distribution, ignoring wrappers such as `tfd.Independent`."""
     while isinstance(distribution, ReshapedBatch) or hasattr(distribution, "reinterpreted_batch_ndims"):
         distribution = distribution.distribution
     return type(distribution).__name__
 
 
-def _with_commas(number):
-    return number if isinstance(number, str) else f"{number:,}"
+def _format_count(count: int | str) -> str:
+    return count if isinstance(count, str) else f"{count:,}"

@@ -1,8 +1,12 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.datasets import load_digits, load_iris
 
+import iwae_tf
 from iwae_tf import data
+from iwae_tf.runs import Config
 
 SIZES = {"mnist": (59600, 400, 10000), "binarized_mnist": (50000, 10000, 10000), "omniglot": (17935, 1345, 13180)}
 
@@ -19,8 +23,6 @@ def test_digits():
     assert all(p.dtype == np.uint8 and p.max() == 255 for p in parts)
     np.testing.assert_allclose(digits.mean, parts[0].mean(0) / 255, atol=1e-6)
     # The parts are the bundled digits, each once.
-    from sklearn.datasets import load_digits
-
     expected = np.sort(np.round(load_digits().images * 255 / 16).reshape(1797, -1).sum(1))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts).reshape(1797, -1).astype(int).sum(1)), expected)
 
@@ -99,6 +101,28 @@ def test_unknown_name():
         data.load("cifar")
 
 
+def test_registered_data_set():
+    x = load_iris().data
+    folders = []
+
+    def load_rows(data_dir):
+        folders.append(data_dir)
+        return x[::2], x[1::4], x[3::4]
+
+    data.register("iris", load_rows)
+    splits = data.load("iris", batch_size=25, data_dir="folder")
+    assert folders == ["folder"] and "iris" in data.NAMES and Config(dataset="iris").dataset == "iris"
+    np.testing.assert_array_equal(rows(splits.validation), x[1::4].astype(np.float32))
+    model = iwae_tf.mlp(splits.event_shape, (2,), ((8,),), likelihood="normal", seed=0)
+    model.compile(keras.optimizers.Adam(1e-2))
+    history = model.fit(splits.train, validation_data=splits.validation, epochs=3, verbose=0).history
+    assert history["val_loss"][-1] < history["val_loss"][0]
+    with pytest.raises(ValueError, match=r"not registered yet. Received: 'iris'"):
+        data.register("iris", load_rows)
+    with pytest.raises(TypeError, match="function from data_dir to three arrays"):
+        data.register("iris-rows", x)
+
+
 def test_missing_data_name_the_set_the_folder_and_the_ways_out(tmp_path):
     """The one thing that asks for the network, which no test has."""
     with pytest.raises(FileNotFoundError) as caught:
@@ -117,7 +141,7 @@ def test_bad_arrays():
         data.from_arrays(x, test=x[:0])
     with pytest.raises(ValueError, match="at least one observation in validation"):
         data.from_arrays(x, validation=0.01)
-    with pytest.raises(ValueError, match="shape of train"):
+    with pytest.raises(ValueError, match=r"shape \(3,\) in test, as in train. Received: \(4,\)"):
         data.from_arrays(x, test=np.zeros((2, 4), np.uint8))
     with pytest.raises(ValueError, match="NaN"):
         data.from_arrays(x + np.nan)

@@ -13,7 +13,7 @@ from ..conftest import small_model
 
 def test_table_has_every_layer_with_its_distribution():
     model = small_model(num_layers=2)
-    table = summary.table(model)
+    table = summary.tabulate(model)
     assert list(table.density) == ["q(z1|x)", "q(z2|z1)", "p(z2)", "p(z1|z2)", "p(x|z1)"]
     assert list(table.distribution) == ["Normal"] * 4 + ["Bernoulli"]
     assert list(table.event) == ["(8,)", "(7,)", "(7,)", "(8,)", "(8, 8, 1)"]
@@ -32,7 +32,7 @@ def test_table_has_every_layer_with_its_distribution():
     ],
 )
 def test_table_of_other_models(options, densities, distributions):
-    table = summary.table(small_model(num_layers=2, **options))
+    table = summary.tabulate(small_model(num_layers=2, **options))
     assert densities is None or list(table.density) == densities
     assert set(table.distribution) == distributions
 
@@ -53,8 +53,8 @@ class Unknown(keras.layers.Layer):
 
 def test_a_model_that_is_not_built_says_so():
     model = iwae_tf.IWAE([layers.IndependentNormal(3)], [Unknown()], layers.StandardNormal(3))
-    assert list(summary.table(model).event) == ["(3,)", "(3,)", "?"]
-    assert summary.text(model).endswith("model.build((None, *event_shape))")
+    assert list(summary.tabulate(model).event) == ["(3,)", "(3,)", "?"]
+    assert summary.to_text(model).endswith("model.build((None, *event_shape))")
     assert repr(model) == f"<IWAE name={model.name}, built=False>"
 
 
