@@ -1,4 +1,4 @@
-"""`python -m iwae_tf` is `iwae-tf`."""
+"""Runs `iwae-tf` as `python -m iwae_tf`."""
 
 from iwae_tf.cli import app
 

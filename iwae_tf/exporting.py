@@ -1,24 +1,29 @@
-"""Export as a SavedModel that needs TensorFlow alone."""
+"""Export as a SavedModel that needs only TensorFlow."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.checks import check_count
-from iwae_tf.estimates.likelihood import MOST_SAMPLES
-from iwae_tf.files import written_whole
+from iwae_tf.estimates import likelihood
+from iwae_tf.files import write_whole
 from iwae_tf.layers import rules
 from iwae_tf.layers.columns import Column
-from iwae_tf.scoring import notes
+from iwae_tf.model import IWAE
+from iwae_tf.scoring.saved_columns import write_columns
 
 
-def export(model, path, num_samples=5000, seed=0, overwrite=False):
+def export(
+    model: IWAE, path: str | os.PathLike, num_samples: int = 5000, seed: int = 0, overwrite: bool = False
+) -> Path:
     """Writes a SavedModel that scores, encodes, decodes, samples and reconstructs without iwae_tf or TFP.
 
-    Endpoints take data as in the training set, and return dicts; for values that no likelihood of the model has they
-    raise an `InvalidArgumentError`. A row gets the same result whatever its batch and its place in it: its noise comes
-    from its content and a seed, which for an endpoint without one is fixed here.
+    Endpoints take data as in the training set and return dicts. They raise an `InvalidArgumentError` for values outside
+    the support of the likelihood. The result of a row depends neither on its batch nor on its place in it: its noise
+    comes from its content and a seed, which is `seed` for endpoints that take none.
 
     | endpoint | takes | returns |
     |---|---|---|
@@ -31,28 +36,35 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
 
     Args:
       model: an `IWAE`.
-      path: folder to write; it appears only when it is whole.
-      num_samples: samples per observation of `log_likelihood`.
+      path: folder to write; it appears only when it is complete.
+      num_samples: k, the importance samples per observation of `log_likelihood`.
       seed: integer seed of the endpoints that take none.
-      overwrite: whether an existing folder is replaced.
+      overwrite: whether to replace an existing folder.
 
     Returns:
-      The path, a `pathlib.Path`.
+      The path.
 
     Raises:
-      ValueError: if `num_samples` is no integer of at least 1, or the model has not been built.
+      ValueError: if `num_samples` is not a positive integer, or the model has not been built.
       FileExistsError: if `path` exists and `overwrite` is false.
+
+    Example:
+      ```python
+      path = iwae_tf.export(model, "saved_model", num_samples=10)
+      endpoints = tf.saved_model.load(str(path)).signatures
+      endpoints["log_likelihood"](x=tf.constant(x))["standard_error"]  # [20], in nats
+      endpoints["encode"](x=tf.constant(x))["mean"]  # [20, units of z_1]
+      ```
     """
     check_count(num_samples, "num_samples")
     if not model.built:
-        raise ValueError(
-            "Expected a model that has been built: call it on data or fit it first. Received: an unbuilt one"
-        )
+        raise ValueError("Expected a built model: call it on data or fit it first. Received: a model without weights")
     fixed_seed = random.as_seed(seed)
     x_dtype = model.data_dtype or "float32"
-    # Run once, so that what XLA refuses is exported without it; the program is one that scoring the model takes too.
-    few = tf.constant(min(num_samples, MOST_SAMPLES), tf.int32)
-    model.likelihood_program(tf.cast(_observation(model, fixed_seed), x_dtype), few, fixed_seed)
+    # One run shows whether XLA can compile the program; if not, the export does without XLA. Scoring the model reuses
+    # the program.
+    few = tf.constant(min(num_samples, likelihood.MOST_SAMPLES), tf.int32)
+    likelihood.get_program(model)(tf.cast(_example_observation(model, fixed_seed), x_dtype), few, fixed_seed)
     z_shapes = {"z": model.latent_shapes[0]}
     if model.skip and len(model.decoder) > 1:
         z_shapes["z_top"] = model.latent_shapes[-1]
@@ -61,42 +73,42 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
     x_spec = tf.TensorSpec([None, *model.event_shape], x_dtype, name="x")
     seed_spec, count_spec = tf.TensorSpec([2], tf.int32, name="seed"), tf.TensorSpec([], tf.int32, name="num_samples")
 
-    def by_row(fn, x):
+    def map_rows(fn: Callable[[tf.Tensor, tf.Tensor], dict], x: tf.Tensor) -> dict[str, tf.Tensor]:
         """Maps a function of one preprocessed observation and its seed over the rows."""
 
-        def one(args):
+        def call(args: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
             row, seed = args
-            row = model.preprocess_checked(row[tf.newaxis], seed)
+            row = model.preprocess_and_assert(row[tf.newaxis], seed)
             return tf.nest.map_structure(lambda t: t[0], fn(row, random.fold_in(seed, 1)))
 
-        nothing = fn(tf.zeros([1, *model.event_shape], z_dtype), fixed_seed)
-        spec = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), nothing)
-        x = model.asserted(x)
-        return tf.map_fn(one, (x, random.fold_in_rows(fixed_seed, x)), fn_output_signature=spec)
+        outputs = fn(tf.zeros([1, *model.event_shape], z_dtype), fixed_seed)
+        spec = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), outputs)
+        x = model.assert_rules(x)
+        return tf.map_fn(call, (x, random.fold_in_rows(fixed_seed, x)), fn_output_signature=spec)
 
-    def log_likelihood_seeded(x, seed, num_samples):
-        return model.likelihood_program(x, num_samples, seed).scores()
+    def log_likelihood_seeded(x: tf.Tensor, seed: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return likelihood.get_program(model)(x, num_samples, seed).scores()
 
-    def log_likelihood(x):
+    def log_likelihood(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return log_likelihood_seeded(x, fixed_seed, tf.constant(num_samples, tf.int32))
 
-    def encode(x):
-        def moments(row, seed):
+    def encode(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        def moments(row: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
             posteriors, _ = model.infer(model.posterior(row), (), seed)
             names = ["", *(f"_{i}" for i in range(2, len(posteriors) + 1))]
             pairs = zip(names, posteriors, strict=True)
-            return {f"{what}{name}": getattr(q, what)() for name, q in pairs for what in ("mean", "stddev")}
+            return {f"{moment}{name}": getattr(q, moment)() for name, q in pairs for moment in ("mean", "stddev")}
 
-        return by_row(moments, x)
+        return map_rows(moments, x)
 
-    def decode(z, z_top=None):
+    def decode(z: tf.Tensor, z_top: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         return {"mean": model.generate(0, z, z_top).mean()}
 
-    def sample(seed, num_samples):
+    def sample(seed: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"mean": model.sample(num_samples, seed=seed)}
 
-    def reconstruct(x):
-        return by_row(lambda row, seed: {"mean": model.reconstruction(row, seed)}, x)
+    def reconstruct(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return map_rows(lambda row, seed: {"mean": model.reconstruction(row, seed)}, x)
 
     endpoints = {
         "log_likelihood": (log_likelihood, [x_spec]),
@@ -106,29 +118,29 @@ def export(model, path, num_samples=5000, seed=0, overwrite=False):
         "sample": (sample, [seed_spec, count_spec]),
         "reconstruct": (reconstruct, [x_spec]),
     }
-    # Not `keras.export.ExportArchive`, which traces every endpoint twice: before it saves, and as it saves.
+    # `keras.export.ExportArchive` would trace every endpoint twice.
     module = tf.Module()
     module.weights = [v.value for v in model.variables]
     module.tables = [
-        part
-        for part in tf.train.TrackableView(model).descendants()
-        if isinstance(part, tf.saved_model.experimental.TrackableResource)
+        child
+        for child in tf.train.TrackableView(model).descendants()
+        if isinstance(child, tf.saved_model.experimental.TrackableResource)
     ]
     signatures = {}
     for name, (fn, specs) in endpoints.items():
         signatures[name] = tf.function(fn, input_signature=specs, autograph=False)
         setattr(module, name, signatures[name])
     signatures["serving_default"] = signatures["log_likelihood"]
-    with written_whole(path, overwrite) as part:
-        tf.saved_model.save(module, str(part), signatures=signatures)
+    with write_whole(path, overwrite) as folder:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
         columns = getattr(model.decoder[-1], "columns", ())
-        notes.write_columns(part, ((column.name, column.kind) for column in columns if isinstance(column, Column)))
+        write_columns(folder, ((column.name, column.kind) for column in columns if isinstance(column, Column)))
     return Path(path)
 
 
-def _observation(model, seed):
-    """Returns one observation that the model takes, `[1, *event_shape]`: zeros, or else a draw from the model."""
+def _example_observation(model: IWAE, seed: tf.Tensor) -> tf.Tensor:
+    """Returns one valid observation, `[1, *event_shape]`: zeros, or if they are invalid a draw from the model."""
     zeros = tf.zeros([1, *model.event_shape], model.dtype_policy.variable_dtype)
-    if rules.all_valid(model.rules(zeros)):
+    if rules.are_satisfied(model.rules(zeros)):
         return zeros
     return model.descend(1, seed)[0].sample(seed=seed)

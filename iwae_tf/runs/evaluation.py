@@ -37,9 +37,7 @@ def evaluate(
 
     Example:
       ```python
-      config = runs.Config(latent_sizes=(5,), hidden_sizes=((20,),), num_samples=5, epochs=1, test_samples=10)
-      runs.train(config, "run", verbose=0)
-      metrics = runs.evaluate("run", test_samples=20, verbose=0)
+      metrics = runs.evaluate("runs/digits", test_samples=20, verbose=0)
       metrics["test"]["log_likelihood"]  # in nats
       ```
     """
@@ -61,9 +59,7 @@ def load_model(run: str | os.PathLike) -> IWAE:
 
     Example:
       ```python
-      config = runs.Config(latent_sizes=(5,), hidden_sizes=((20,),), num_samples=5, epochs=1, test_samples=10)
-      runs.train(config, "run", verbose=0)
-      runs.load_model("run").log_likelihood(x, num_samples=10)  # [20], in nats
+      runs.load_model("runs/digits").log_likelihood(x, num_samples=10)  # [20], in nats
       ```
     """
     path = Path(run) / "model.keras"
