@@ -1,7 +1,9 @@
 """Log-likelihoods of a data set, and how far they can be trusted."""
 
-import functools
+import os
 import zlib
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,72 +14,102 @@ from iwae_tf import random
 from iwae_tf.checks import check_count
 from iwae_tf.data import inputs
 from iwae_tf.estimates import likelihood
-from iwae_tf.evaluation.tails import jackknifed, pareto_k
+from iwae_tf.evaluation.jackknife import apply_jackknife
+from iwae_tf.evaluation.pareto import estimate_pareto_k
 from iwae_tf.files import Journal
+from iwae_tf.model import IWAE
+from iwae_tf.types import Array
 
 #: Pareto k from which an estimate is not to be trusted (Vehtari et al. 2024).
 UNRELIABLE = 0.7
 
 
-def log_likelihood(model, data, num_samples=5000, seed=0, verbose=0, path=None):
+def log_likelihood(
+    model: IWAE,
+    data: Array | tf.data.Dataset,
+    num_samples: int = 5000,
+    seed: int = 0,
+    verbose: int = 0,
+    path: str | os.PathLike | None = None,
+) -> pd.DataFrame:
     """Estimates log p(x) of every observation by L_k with k = `num_samples`.
 
-    Each observation has noise of its own, and a draw of its own where the preprocessing draws at random (dynamic
-    binarisation), so that the mean over the data averages over both. Both come from the seed and from the content of
-    the observation: `IWAE.log_likelihood` gives the same scores, whatever the batch.
+    Each observation has its own noise, and its own draw of a random preprocessing (dynamic binarisation), so that the
+    mean over the data averages over both. They depend on the seed and the content of the observation only:
+    `IWAE.log_likelihood` gives the same scores, whatever the batch.
+
+    Not to be confused with the bound that `evaluate` reports, which belongs to the objective and its own number of
+    samples.
 
     Args:
       model: an `IWAE`.
-      data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, as in the training set.
+      data: observations `[n, *event_shape]` or a `tf.data.Dataset` of batches, as given to `fit`.
       num_samples: k, samples per observation.
       seed: integer seed; the same seed gives the same table.
       verbose: 1 shows a progress bar.
-      path: a CSV file that takes every batch as soon as it is done. Called again with the same model, data and
-        arguments, the function goes on where it was interrupted.
+      path: a CSV file to which every batch is written once it is scored. Another call with the same model, data and
+        arguments resumes there after an interrupt.
 
     Returns:
       A `DataFrame` with a row per observation: `log_likelihood` and its delta-method `standard_error` in nats;
-      `effective_sample_size`, in [1, k]; `pareto_k`, the shape of the tail of the weights, see `tails.pareto_k`; and
-      `jackknife`, the estimate with its bias of order 1/k removed, in nats, which is no lower bound.
+      `effective_sample_size`, in [1, k]; `pareto_k`, the shape of the tail of the weights, at which 0.7 and more mean
+      that the estimate is unreliable; and `jackknife`, the estimate without its bias of order 1/k, in nats, which is
+      not a lower bound.
 
     Raises:
-      ValueError: if the data are not such as the model takes, `num_samples` is no integer of at least 1, or `path`
-        holds the rows of another model, other data, or another number of samples or seed.
+      ValueError: if the data do not match the model's input, `num_samples` is not a positive integer, or `path` holds
+        the rows of another model, other data, or another number of samples or seed.
+
+    Example:
+      ```python
+      table = evaluation.log_likelihood(model, splits.test, num_samples=50)
+      table.log_likelihood.mean(), evaluation.summarize(table)["verdict"]
+      ```
     """
     check_count(num_samples, "num_samples")
-    parts, size = inputs.iterate_x(model, data)
+    batches, size = inputs.iterate_x(model, data)
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
-    weights = _checksum(model.get_weights()) if path else 0
+    weights = _compute_checksum(model.get_weights()) if path else 0
     journal = Journal(path, {"num_samples": num_samples, "seed": seed, "model": weights})
-    for i, x in enumerate(parts):
-        source = _checksum([x])
+    for i, x in enumerate(batches):
+        source = _compute_checksum([x])
         if not journal.has(i, source):
-            journal.add(i, source, _rows(model, x, num_samples, random.as_seed(seed)))
+            journal.add(i, source, _score(model, x, num_samples, random.as_seed(seed)))
         progress.update(i + 1)
     return journal.to_frame()
 
 
-def _checksum(arrays):
-    return functools.reduce(lambda found, array: zlib.crc32(np.asarray(array).tobytes(), found), arrays, 0)
+def _compute_checksum(arrays: Iterable[np.ndarray]) -> int:
+    checksum = 0
+    for array in arrays:
+        checksum = zlib.crc32(np.asarray(array).tobytes(), checksum)
+    return checksum
 
 
-def _rows(model, x, num_samples, seed):
+def _score(model: IWAE, x: np.ndarray, num_samples: int, seed: tf.Tensor) -> pd.DataFrame:
     """Returns the rows of a batch."""
     estimate = likelihood.get_program(model)(tf.convert_to_tensor(x), tf.constant(num_samples, tf.int32), seed)
     rows = pd.DataFrame({name: values.numpy().astype(np.float64) for name, values in estimate.scores().items()})
     largest = estimate.largest_log_weights.numpy()
-    return rows.assign(pareto_k=pareto_k(largest, num_samples), jackknife=jackknifed(rows, largest, num_samples))
+    pareto_k, jackknife = estimate_pareto_k(largest, num_samples), apply_jackknife(rows, largest, num_samples)
+    return rows.assign(pareto_k=pareto_k, jackknife=jackknife)
 
 
-def summarize(table):
+def summarize(table: pd.DataFrame) -> dict[str, Any]:
     """Summarises the table of `log_likelihood`.
 
     Returns:
-      A dict: the mean `log_likelihood`; its `standard_error` over the observations (their spread over the square
-      root of their number), in nats, and the ends of its 95 % interval, `low` and `high`; the mean of the
-      `jackknife`-corrected estimates; the root mean square of the importance sampler's own errors, `sampling_error`, in
-      nats; the mean `effective_sample_size`; `unreliable`, the share of observations whose Pareto k is 0.7 or more;
-      `num_observations`; and a `verdict` in words.
+      A dict: the mean `log_likelihood`; its `standard_error` over the observations (their standard deviation over the
+      square root of their number) and the ends of its 95 % interval, `low` and `high`; the mean `jackknife`-corrected
+      estimate; `sampling_error`, the root mean square of the importance sampler's own standard errors; the mean
+      `effective_sample_size`; `unreliable`, the share of observations with a Pareto k of 0.7 or more;
+      `num_observations`; and a `verdict` in words. Likelihoods and errors are in nats.
+
+    Example:
+      ```python
+      summary = evaluation.summarize(evaluation.log_likelihood(model, x, num_samples=50))
+      print(summary["log_likelihood"], summary["verdict"])
+      ```
     """
     n = len(table)
     mean = float(table.log_likelihood.mean())
@@ -93,21 +125,23 @@ def summarize(table):
         "unreliable": float((table.pareto_k >= UNRELIABLE).mean()) if table.pareto_k.notna().all() else float("nan"),
         "num_observations": n,
     }
-    return {**summary, "verdict": _verdict(summary)}
+    return {**summary, "verdict": _word_verdict(summary)}
 
 
-def _verdict(summary):
+def _word_verdict(summary: dict[str, Any]) -> str:
     """Says in words how far the mean can be trusted."""
-    share, lower = summary["unreliable"], summary["jackknife"] - summary["log_likelihood"]
+    share, correction = summary["unreliable"], summary["jackknife"] - summary["log_likelihood"]
     if np.isnan(share):
-        return "Too few samples to judge: a lower bound in the mean, and no more. Use 25 or more samples."
-    text = f"{share:.0%} of the observations have a Pareto k of {UNRELIABLE} or more"
-    bias = f"the jackknife puts the mean {lower:+.2f} nats from here"
-    if share <= 0.05 and abs(lower) <= 0.1:
-        return f"Can be trusted: {text}, and {bias}."
+        return "Too few samples to judge: only a lower bound in expectation. Use 25 or more samples."
+    reasons = (
+        f"{share:.0%} of the observations have a Pareto k of {UNRELIABLE} or more, and the jackknife corrects the mean "
+        f"by {correction:+.2f} nats"
+    )
+    if share <= 0.05 and abs(correction) <= 0.1:
+        return f"Can be trusted: {reasons}."
     if share <= 0.3:
-        return f"Fair, and probably low: {text}, and {bias}. More samples would raise it."
+        return f"Fair, and probably low: {reasons}. More samples would raise it."
     return (
-        f"A lower bound, and no more: {text}, and {bias}. A few samples carry the estimate: the model is likely to be "
-        "better than this. Compare with evaluation.ais, or train q further."
+        f"Only a lower bound: {reasons}. A few samples dominate the estimate, and the model is likely to be better "
+        "than this. Compare with evaluation.ais, or train q further."
     )

@@ -2,68 +2,89 @@
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from sklearn import metrics
 
 from iwae_tf.evaluation.log_likelihood import log_likelihood
+from iwae_tf.model import IWAE
+from iwae_tf.types import Array
 
-#: Share of what is inside that a threshold must let pass, for the false positive rate.
+#: Share of the data inside that passes at the threshold of the false positive rate.
 RECALL = 0.95
 
 
 def out_of_distribution(
-    model, inside, outside, num_samples=500, background=None, reference=None, seed=0, verbose=0,
-):  # fmt: skip
+    model: IWAE,
+    inside: Array | tf.data.Dataset,
+    outside: Array | tf.data.Dataset,
+    num_samples: int = 500,
+    background: IWAE | None = None,
+    reference: Array | tf.data.Dataset | None = None,
+    seed: int = 0,
+    verbose: int = 0,
+) -> pd.DataFrame:
     """Measures how well likelihoods tell data of the training distribution from other data.
 
-    Three scores, high where an observation looks like an anomaly:
+    It compares three scores, which are high for an anomaly:
 
     - `log_likelihood`: -log p^(x);
-    - `likelihood_ratio`: log p_0^(x) - log p^(x), with p_0 a `background` model of what is general, such as a model
-      trained on perturbed data, so that what is common to both (simple images are likely) cancels;
-    - `typicality`: |log p^(x) - mean log p^|, the mean over `reference` data: what is far too likely is untypical too.
+    - `likelihood_ratio`: log p_0^(x) - log p^(x), where p_0 is a `background` model of general features, for example a
+      model trained on perturbed data. Features that both models share cancel, such as the simplicity of an image;
+    - `typicality`: |log p^(x) - mean log p^|, with the mean over `reference` data. It finds anomalies that are too
+      likely as well.
 
     Args:
       model: an `IWAE`.
-      inside: data of the training distribution, not trained on: array `[n, *event_shape]` or `tf.data.Dataset`.
-      outside: other data, likewise.
-      num_samples: samples per observation.
-      background: another `IWAE` of the same observations. `None` leaves the ratio out.
-      reference: data for the mean of the typicality, such as the validation set. `None` takes `inside` itself.
-      seed: integer seed of the preprocessing and of the samples.
+      inside: observations of the training distribution that the model was not trained on, `[n, *event_shape]` or a
+        `tf.data.Dataset` of batches.
+      outside: other observations, in one of these forms.
+      num_samples: k, samples per observation.
+      background: another `IWAE` of the same kind of observations. `None` skips the likelihood ratio.
+      reference: data for the mean of the typicality, such as the validation set. `None` is `inside`.
+      seed: integer seed of the preprocessing and the samples.
       verbose: 1 shows progress bars.
 
     Returns:
-      A `DataFrame` with a row per `score`: the area under the ROC curve, `auroc`; `auprc`, the average precision with
-      what is outside as the positive class; and `fpr95`, the share of what is outside that passes where 95 % of what is
-      inside does. 0.5, the share of what is outside, and 0.95 are those of a coin.
+      A `DataFrame` with a row per `score`: `auroc`, the area under the ROC curve; `auprc`, the average precision with
+      `outside` as the positive class; and `fpr95`, the share of `outside` that passes a threshold which 95 % of
+      `inside` pass. At chance level they are 0.5, the share of `outside` in all data, and 0.95.
 
     Raises:
-      ValueError: if the data are not such as the models take.
+      ValueError: if the data do not match the models' input.
 
     References:
       Nalisnick et al. 2019, arXiv:1810.09136 and arXiv:1906.02994 (typicality); Ren et al. 2019, Likelihood Ratios for
       Out-of-Distribution Detection, arXiv:1906.02845.
+
+    Example:
+      ```python
+      table = evaluation.out_of_distribution(model, inside=x, outside=255 - x, num_samples=50)
+      table.set_index("score").auroc
+      ```
     """
 
-    def scored(which, data):
+    def score(which: IWAE, data: Array | tf.data.Dataset) -> np.ndarray:
         return log_likelihood(which, data, num_samples, seed, verbose).log_likelihood.to_numpy(np.float64)
 
-    found = [scored(model, data) for data in (inside, outside)]
-    mean = (found[0] if reference is None else scored(model, reference)).mean()
-    scores = {"log_likelihood": [-f for f in found], "typicality": [abs(f - mean) for f in found]}
+    likelihoods = [score(model, data) for data in (inside, outside)]
+    mean = (likelihoods[0] if reference is None else score(model, reference)).mean()
+    scores = {
+        "log_likelihood": [-values for values in likelihoods],
+        "typicality": [abs(values - mean) for values in likelihoods],
+    }
     if background is not None:
         scores["likelihood_ratio"] = [
-            scored(background, data) - f for data, f in zip((inside, outside), found, strict=True)
+            score(background, data) - values for data, values in zip((inside, outside), likelihoods, strict=True)
         ]
-    labels = np.repeat([0, 1], [len(f) for f in found])
+    labels = np.repeat([0, 1], [len(values) for values in likelihoods])
     rows = []
     for name, (low, high) in scores.items():
-        joined = np.concatenate([low, high])
+        values = np.concatenate([low, high])
         rows.append(
             {
                 "score": name,
-                "auroc": metrics.roc_auc_score(labels, joined),
-                "auprc": metrics.average_precision_score(labels, joined),
+                "auroc": metrics.roc_auc_score(labels, values),
+                "auprc": metrics.average_precision_score(labels, values),
                 "fpr95": np.mean(high <= np.quantile(low, RECALL)),
             }
         )

@@ -1,25 +1,38 @@
-"""The model without its inactive units."""
+"""The likelihood of a model without its inactive units."""
+
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
-from iwae_tf.estimates import likelihood
 from iwae_tf.evaluation.decomposition import factorize
 from iwae_tf.evaluation.log_likelihood import log_likelihood
 from iwae_tf.hierarchy import Terms
+from iwae_tf.model import IWAE
+from iwae_tf.types import Array
 
 
-def without_inactive(model, data, units, num_samples=5000, seed=0, verbose=0):
+def without_inactive(
+    model: IWAE,
+    data: Array | tf.data.Dataset,
+    units: pd.DataFrame,
+    num_samples: int = 5000,
+    seed: int = 0,
+    verbose: int = 0,
+) -> pd.DataFrame:
     """Estimates log p(x) under the model without its inactive units.
 
-    Such a unit is fixed at its mean over the data and leaves p(z) and q(z|x), so that the networks see a constant. If
-    it was inactive indeed, nothing is lost.
+    An inactive unit is fixed at its mean over the data, where the networks see a constant, and left out of p(z) and
+    q(z|x). If it was truly inactive, the likelihood stays the same.
 
     Args:
-      model: an `IWAE` whose posteriors and priors are of independent units.
-      data: array `[n, *event_shape]` or `tf.data.Dataset` of batches, as in the training set.
-      units: the table of `active_units`, of single units.
-      num_samples: samples per observation.
+      model: an `IWAE` whose posteriors and priors have independent units.
+      data: observations `[n, *event_shape]` or a `tf.data.Dataset` of batches, as given to `fit`.
+      units: the table of `active_units`, with `rotated=False`.
+      num_samples: k, samples per observation.
       seed: as in `log_likelihood`.
       verbose: as in `log_likelihood`.
 
@@ -27,38 +40,43 @@ def without_inactive(model, data, units, num_samples=5000, seed=0, verbose=0):
       The `DataFrame` of `log_likelihood`.
 
     Raises:
-      ValueError: if `units` are not those of the model, or a layer is not of independent units; and as in
+      ValueError: if `units` does not match the model's units, or the units of a layer are not independent; and as in
         `log_likelihood`.
 
     References:
       Burda, Grosse & Salakhutdinov 2015, arXiv:1509.00519, section 5.2.
+
+    Example:
+      ```python
+      units = evaluation.active_units(model, splits.test)
+      evaluation.without_inactive(model, x, units, num_samples=50).log_likelihood.mean()
+      ```
     """
     sizes = [int(np.prod(shape)) for shape in model.latent_shapes]
     received = units.groupby("layer").unit.count().tolist()
     if received != sizes:
         raise ValueError(f"Expected a row for each of {sizes} units. Received: {received}")
-    return log_likelihood(_WithoutInactive(model, units), data, num_samples, seed, verbose)
+    return log_likelihood(cast(IWAE, _WithoutInactive(model, units)), data, num_samples, seed, verbose)
 
 
 class _WithoutInactive:
-    """A model of which some units are fixed; for all that scoring does not change it is the model itself."""
+    """A model with some units fixed. Everything but the scoring is delegated to the model."""
 
-    def __init__(self, model, units):
+    def __init__(self, model: IWAE, units: pd.DataFrame) -> None:
         self._model = model
-        layers = [part for _, part in units.groupby("layer")]
-        shaped = zip(layers, model.latent_shapes, strict=True)
-        self._fixed = [
-            (part.active.to_numpy().reshape(shape), part["mean"].to_numpy(model.variable_dtype).reshape(shape))
-            for part, shape in shaped
+        layers = [layer for _, layer in units.groupby("layer")]
+        self._units = [
+            (layer["active"].to_numpy().reshape(shape), layer["mean"].to_numpy(model.variable_dtype).reshape(shape))
+            for layer, shape in zip(layers, model.latent_shapes, strict=True)
         ]
-        self.likelihood_program = likelihood.program(self)
+        self.programs: dict[tuple, Callable] = {}  # not the model's, since the scores differ
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def terms(self, x, posterior, num_samples, seed):
-        def fix(i, z):
-            active, mean = self._fixed[i]
+    def terms(self, x: tf.Tensor, posterior: Any, num_samples: int, seed: tf.Tensor) -> Terms:
+        def fix(i: int, z: tf.Tensor) -> tf.Tensor:
+            active, mean = self._units[i]
             return tf.where(active, z, mean)
 
         posteriors, z = self._model.infer(posterior, num_samples, seed, fix)
@@ -67,9 +85,9 @@ class _WithoutInactive:
         kl = [q - p for q, p in zip(log_q, log_p, strict=True)]
         return Terms(observation.log_prob(x), kl, tf.add_n(log_q))
 
-    def _log_prob(self, i, distribution, z):
-        parts = factorize(distribution)
-        if parts is None:
-            raise ValueError(f"Expected posteriors and priors of independent units. Received: {distribution}")
-        log_prob = tf.where(self._fixed[i][0], parts.log_prob(z), 0.0)
+    def _log_prob(self, i: int, distribution: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
+        units = factorize(distribution)
+        if units is None:
+            raise ValueError(f"Expected posteriors and priors with independent units. Received: {distribution}")
+        log_prob = tf.where(self._units[i][0], units.log_prob(z), 0.0)
         return tf.reduce_sum(log_prob, range(-len(self._model.latent_shapes[i]), 0))

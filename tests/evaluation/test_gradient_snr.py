@@ -14,7 +14,7 @@ def test_moments_are_those_of_the_gradients_one_by_one(x):
     model = small_model(preprocessing=layers.StochasticBinarization("threshold"))
     table = evaluation.gradient_snr(model, x, 5, seed=3)
     seed = random.fold_in(random.as_seed(3), 1)
-    seen = model.preprocess(model.admit(x), seed)
+    seen = model.preprocess(model.as_input(x), seed)
     repeats = [gradients.compute(model, model.objective, seen, random.fold_in(seed, i))[0] for i in range(5)]
     encoder = len(model.encoder[0].trainable_variables)
     for network, part in (("encoder", slice(encoder)), ("decoder", slice(encoder, None))):
