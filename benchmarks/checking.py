@@ -16,6 +16,7 @@ import iwae_tf
 from benchmarks.tables import write
 from benchmarks.turns import ROOT
 from iwae_tf import IWAE, data, layers, objectives
+from iwae_tf.estimates import likelihood
 from iwae_tf.layers import rules
 
 
@@ -23,9 +24,9 @@ from iwae_tf.layers import rules
 def unchecked() -> Iterator[None]:
     """Lets everything pass."""
     with (
-        mock.patch.object(rules, "all_valid", lambda rules: tf.constant(True)),
-        mock.patch.object(IWAE, "asserted", lambda model, x: x),
-        mock.patch.object(IWAE, "preprocess_checked", IWAE.preprocess),
+        mock.patch.object(rules, "are_satisfied", lambda rules: tf.constant(True)),
+        mock.patch.object(IWAE, "assert_rules", lambda model, x: x),
+        mock.patch.object(IWAE, "preprocess_and_assert", IWAE.preprocess),
     ):
         yield
 
@@ -58,7 +59,7 @@ def main(
         x = tf.constant(images[:rows])
 
         def score(model, x=x, samples=samples):
-            return model.likelihood_program(x, tf.constant(samples), tf.constant([0, 0])).log_likelihood.numpy()
+            return likelihood.get_program(model)(x, tf.constant(samples), tf.constant([0, 0])).log_likelihood.numpy()
 
         result[f"scoring, k = {samples}"] = compare(score, splits, 50, rounds)
     write(ROOT / "benchmarks" / "results", "checking", result, command="python -m benchmarks.checking")

@@ -306,7 +306,7 @@ def test_a_guard_ends_with_its_training():
     model = ours()
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, callbacks=[callbacks.NonFiniteGuard(), Interrupt()], verbose=0)
-    assert model.guard is None
+    assert model.train_function.guard is None
 
 
 # --------------------------------------------------------------------------- small ones

@@ -36,7 +36,7 @@ def test_programs_are_kept_until_the_model_is_compiled_anew():
             traced.append(c)
             return x + c
 
-        return compiling.compiled(model, function, c)(tf.constant(1)).numpy()
+        return compiling.cached_program(model, function, c)(tf.constant(1)).numpy()
 
     assert [add(c) for c in (1, 2, 1)] == [2, 3, 2]
     assert traced == [1, 2]

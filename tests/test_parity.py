@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from scipy import sparse
 
-from iwae_tf.training import executions, feeds
+from iwae_tf.data import streams
+from iwae_tf.training import executions
 
 from .parity import b_of, ours, pair, plain
 
@@ -193,10 +194,10 @@ def test_executions_hold_no_more_than_memory_allows():
     wide = np.zeros((400, 2**17), np.float32)  # half a MiB each
     model = ours((2**17,))
     for data in (wide, tf.data.Dataset.from_tensor_slices(wide).batch(8), (wide[i : i + 8] for i in (0, 8, 16))):
-        feed = feeds.make(model, data, batch_size=8)
+        feed = streams.make_stream(model, data, batch_size=8)
         assert 2**22 <= feed.batch_bytes <= 2**26
         assert executions.steps_per_execution(50, feed.batch_bytes) <= 16
-    assert feeds.make(model, Loader([(wide[:8],)])).batch_bytes == 2**22
+    assert streams.make_stream(model, Loader([(wide[:8],)])).batch_bytes == 2**22
 
 
 def test_a_batch_size_that_is_a_whole_float():

@@ -1,6 +1,8 @@
-"""What becomes of a batch that would spoil a model."""
+"""Protection of a model from batches that would make its weights NaN or infinite."""
 
 import logging
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -9,129 +11,134 @@ import tensorflow as tf
 from iwae_tf import random
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.hierarchy import summary
-from iwae_tf.training import executions, replicas
+from iwae_tf.model import IWAE
+from iwae_tf.training import replicas
+from iwae_tf.training.executions import Logs, Program, get_metric_variables, get_variables, split_batch
 
 #: What helps, most likely first.
 ADVICE = (
-    "What may help: a lower learning rate, clipped gradients (`clipnorm=1.0` in the optimiser), a smaller scale of the "
-    "data, a floor under scales (`min_scale=` of IndependentNormal), float32 instead of half precision"
+    "What may help: a lower learning rate, clipped gradients (`clipnorm=1.0` in the optimiser), data of a smaller "
+    "scale, a lower limit of scales (`min_scale=` of IndependentNormal), float32 instead of half precision"
 )
 
 _log = logging.getLogger(__name__)
 
 
 class NonFiniteGuard(keras.callbacks.Callback):
-    """Keeps a model from a batch whose log weights or gradients are NaN or infinite.
+    """Protects a model from batches whose log weights or gradients are NaN or infinite.
 
-    After every execution the loss and the weights are looked at. If they are not finite the model is set back to where
-    the execution began, and its steps are taken one by one: the good ones give what they would have given, the bad one
-    is left out, weights, optimiser and random seed as before it, and said to be bad: in which layer and for which rows.
+    The guard checks the loss and the weights after every execution. If they are not finite, it restores the model as it
+    was before the execution and repeats its steps one by one. Good steps give what they would have given. A bad step is
+    undone, including the optimiser and the random seed, and the guard reports the layer and the rows that caused it.
 
-    While all is finite it costs a copy of the weights and of the optimiser's state for each execution.
+    While everything is finite this costs a copy of the weights and of the optimiser's variables for each execution.
 
     Args:
-      action: `"stop"` raises an error, `"skip"` logs a warning and goes on with the next batch.
-      most: batches left out in a row that are too many to go on.
+      action: `"stop"` raises an error, `"skip"` logs a warning and continues with the next batch.
+      max_skipped: number of batches skipped in a row after which the training stops with an error.
 
     Attributes:
-      skipped: list of dicts of the batches left out: `epoch`, `step` (of the optimiser), `layer`, `rows`.
+      skipped: list of dicts, one for each skipped batch: `epoch`, `step` (of the optimiser), `layer`, `rows`.
 
     Raises:
-      ValueError: if there is no such action, or `most` is no integer of at least 1; in `fit`, for a model that was made
-        under a strategy of several replicas.
-      FloatingPointError: in `fit`, for a bad batch with `"stop"`, or `most` of them in a row. The model is then as it
-        was before the first of them.
+      ValueError: if `action` is neither, or `max_skipped` is not a positive integer; in `fit`, for a model that was
+        made under a strategy of several replicas.
+      FloatingPointError: in `fit`, for a bad batch with `"stop"`, or `max_skipped` of them in a row. The model is then
+        as it was before the first of them.
+
+    Example:
+      ```python
+      guard = callbacks.NonFiniteGuard("skip")
+      model.fit(splits.validation, epochs=1, callbacks=[guard], verbose=0)
+      guard.skipped  # [], since every batch was fine
+      ```
     """
 
-    def __init__(self, action="stop", most=10):
+    def __init__(self, action: Literal["stop", "skip"] = "stop", max_skipped: int = 10) -> None:
         super().__init__()
         self.action = check_choice(action, "action", ("stop", "skip"))
-        self.most = check_count(most, "most")
-        self.skipped = []
+        self.max_skipped = check_count(max_skipped, "max_skipped")
+        self.skipped: list[dict[str, Any]] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         if replicas.is_several(self.model.distribute_strategy):
             raise ValueError("Expected a model on one device for NonFiniteGuard. Received: one of several replicas")
-        self.model.guard = self
-        self._in_a_row = 0
+        self.model.train_function.guard = self._run
+        self._num_in_a_row = 0
 
-    def on_train_end(self, logs=None):
-        self.model.guard = None
-
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
 
-    def run(self, program, x, sample_weight, count):
-        """Runs the program of an execution, see `executions.make_function`, without what would spoil the model."""
-        before = self._state()
+    def _run(self, program: Program, x: tf.Tensor, sample_weight: tf.Tensor | None, count: tf.Tensor) -> Logs:
+        """Runs the program of an execution, without the steps that would spoil the model."""
+        before = self._copy_state()
         logs = program(x, sample_weight, count)
         if self._is_finite(logs):
-            self._in_a_row = 0
+            self._num_in_a_row = 0
             return logs
         self._restore(before)
         logs = self.model.get_metrics_result()
         for i in range(int(count)):
-            before, shift = self._state(), -i
-            # The step to the front, where the program of the execution can take it alone.
-            batches = tf.roll(x, shift, 0), None if sample_weight is None else tf.roll(sample_weight, shift, 0)
-            after = program(*batches, tf.constant(1))
-            if self._is_finite(after):
-                self._in_a_row, logs = 0, after
+            before, shift = self._copy_state(), -i
+            # Moves the step to the front, where the program of the execution can run it alone.
+            group = tf.roll(x, shift, 0), None if sample_weight is None else tf.roll(sample_weight, shift, 0)
+            new_logs = program(*group, tf.constant(1))
+            if self._is_finite(new_logs):
+                self._num_in_a_row, logs = 0, new_logs
                 continue
             self._restore(before)
-            found = find(self.model, x[i])
+            layer, rows = find_cause(self.model, x[i])
             self._restore(before)
-            self._leave_out(len(x[i]), *found)
+            self._skip(len(x[i]), layer, rows)
         return logs
 
-    def _state(self):
-        """Copies all that a step changes."""
-        variables = (*executions.variables(self.model), *executions.metric_variables(self.model))
+    def _copy_state(self) -> list[tuple[Any, tf.Tensor]]:
+        """Copies everything that a step changes."""
+        variables = (*get_variables(self.model), *get_metric_variables(self.model))
         return [(variable, tf.identity(variable.value)) for variable in variables]
 
-    def _restore(self, state):
+    def _restore(self, state: list[tuple[Any, tf.Tensor]]) -> None:
         for variable, value in state:
             variable.assign(value)
 
-    def _is_finite(self, logs):
+    def _is_finite(self, logs: Logs) -> bool:
         values = [*keras.tree.flatten(logs), *(variable.value for variable in self.model.trainable_variables)]
         return bool(tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values]))
 
-    def _leave_out(self, size, layer, rows):
+    def _skip(self, batch_size: int, layer: str, rows: list[int]) -> None:
         step = int(self.model.optimizer.iterations)
         self.skipped.append({"epoch": self._epoch, "step": step, "layer": layer, "rows": rows})
-        self._in_a_row += 1
-        where = f"in {layer}" + (f" for rows {', '.join(map(str, rows))} of {size}" if rows else "")
-        message = f"Expected finite numbers. Received: some that are not {where}, at step {step} of epoch {self._epoch}"
-        if self.action == "stop" or self._in_a_row == self.most:
-            often = f"; {self._in_a_row} batches in a row" if self._in_a_row > 1 else ""
-            self.model.guard = None
-            raise FloatingPointError(f"{message}{often}. The model is as it was before. {ADVICE}")
-        _log.warning("%s; the batch is left out", message)
+        self._num_in_a_row += 1
+        where = f"in {layer}" + (f" for rows {', '.join(map(str, rows))} of {batch_size}" if rows else "")
+        message = f"Expected finite numbers. Received: NaN or infinity {where}, at step {step} of epoch {self._epoch}"
+        if self.action == "stop" or self._num_in_a_row == self.max_skipped:
+            repeated = f"; {self._num_in_a_row} batches in a row" if self._num_in_a_row > 1 else ""
+            raise FloatingPointError(f"{message}{repeated}. The model is as it was before. {ADVICE}")
+        _log.warning("%s; the batch is skipped", message)
 
 
-def find(model, x):
-    """Finds what is not finite in the training step that a model would take next, whose random seed it takes.
+def find_cause(model: IWAE, x: tf.Tensor) -> tuple[str, list[int]]:
+    """Finds what is not finite in the training step that a model would take next, with that step's random seed.
 
     Args:
-      model: an `IWAE`.
+      model: the model, in the state before the step.
       x: a batch of data.
 
     Returns:
-      The first layer, in the order of the model's summary, that gives numbers that are not finite, such as
+      The first layer, in the order of the model's summary, whose output is not finite, such as
       `q(z1|x) (independent_normal)`, or the first weight whose gradient is not; and the list of the rows of the batch
-      that it does so for, empty for a gradient.
+      that are affected, empty for a gradient.
     """
     seed = tf.identity(model.seed_generator.state.value)
-    rows: dict[str, list[int]] = {}
-    names, first = summary.named_layers(model), 0
-    for share in executions.shares((x,), model.objective.num_particles):
-        for name, finite in zip(names, _finite(model, share[0]), strict=True):
-            rows.setdefault(name, []).extend(int(row) for row in first + np.flatnonzero(~finite))
-        first += len(share[0])
-    for name, found in rows.items():
-        if found:
-            return name, found
+    rows_by_layer: dict[str, list[int]] = {}
+    names, first = summary.name_layers(model), 0
+    for part in split_batch((x,), model.objective.num_particles):
+        for name, finite in zip(names, _find_finite_rows(model, part[0]), strict=True):
+            rows_by_layer.setdefault(name, []).extend(int(row) for row in first + np.flatnonzero(~finite))
+        first += len(part[0])
+    for name, rows in rows_by_layer.items():
+        if rows:
+            return name, rows
     model.seed_generator.state.assign(seed)
     for variable, gradient in zip(model.trainable_variables, model.batch_gradients((x,)), strict=True):
         if gradient is not None and not np.isfinite(gradient).all():
@@ -139,8 +146,8 @@ def find(model, x):
     return "the step of the optimiser", []
 
 
-def _finite(model, x):
-    """Returns for each layer, q bottom up and then p top down, which rows `[batch]` it is finite for."""
+def _find_finite_rows(model: IWAE, x: tf.Tensor) -> Iterator[np.ndarray]:
+    """Yields for each layer, q bottom up and then p top down, whether each row is finite, `[batch]`."""
     seed = model.next_seed()
     with model.phase(training=True):
         x = model.preprocess(x, seed)

@@ -2,22 +2,29 @@
 
 import functools
 import os
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_count
 from iwae_tf.log_weights import effective_sample_size_of_sums, standard_error
+from iwae_tf.types import Array, Seed
 
-#: Samples of one observation scored at once: the first number that is not below k, or else the last, since a chunk is
-#: drawn whole, however few of it are counted. The number is part of what a seed means.
+if TYPE_CHECKING:
+    from iwae_tf.model import IWAE
+
+#: Samples are scored in chunks of the smallest of these sizes that is at least k, or of the largest. The size is part
+#: of what a seed means.
 CHUNKS = (10, 100, 500)
 MOST_SAMPLES = CHUNKS[-1]
-#: Bytes that scoring them may need, for each of the observations that stand side by side.
+#: Bytes that a chunk may need, for each of the observations that are scored side by side.
 MEMORY = 2**28
-#: Log weights of each observation that are kept, the largest, to judge the estimate by.
+#: Number of the largest log weights of each observation that are kept, to judge the estimate.
 NUM_LARGEST = 256
+#: A function of data `[batch, *event_shape]`, k (int32) and a seed (int32[2]) to an `Estimate`.
+Program = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], "Estimate"]
 
 
 class Estimate(NamedTuple):
@@ -35,26 +42,32 @@ class Estimate(NamedTuple):
     effective_sample_size: tf.Tensor
     largest_log_weights: tf.Tensor
 
-    def scores(self):
-        """Returns a dict of all but the largest log weights."""
+    def scores(self) -> dict[str, tf.Tensor]:
+        """Returns everything except the largest log weights, by name."""
         return {name: value for name, value in self._asdict().items() if name != "largest_log_weights"}
 
 
-def stream(draw, num_samples, batch_size, chunk_size, dtype=tf.float32):
-    """Estimates log (1/k) sum_i w_i from chunks of log weights, by running sums of w and of w^2 and the largest w.
+def stream(
+    draw: Callable[[tf.Tensor], tf.Tensor],
+    num_samples: tf.Tensor,
+    batch_size: int,
+    chunk_size: int,
+    dtype: tf.DType = tf.float32,
+) -> Estimate:
+    """Estimates log (1/k) sum_i w_i from chunks of log weights, with running sums of w and w^2 and the largest w.
 
     Args:
       draw: a function from the number of a chunk, a scalar int32 tensor, to log weights `[chunk_size, batch_size]`.
-      num_samples: k, a scalar int32 tensor; what the last chunk holds beyond it is left out.
-      batch_size: observations scored.
+      num_samples: k, a scalar int32 tensor; further samples in the last chunk are left out.
+      batch_size: number of observations.
       chunk_size: samples per chunk.
-      dtype: that of the log weights.
+      dtype: dtype of the log weights.
 
     Returns:
       An `Estimate`.
     """
 
-    def add(i, largest, *sums):
+    def add(i: tf.Tensor, largest: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
         counted = (tf.range(chunk_size) < num_samples - i * chunk_size)[:, tf.newaxis]
         log_weights = tf.where(counted, draw(i), -float("inf"))
         added = [tf.reduce_logsumexp(power * log_weights, axis=0) for power in (1.0, 2.0)]
@@ -72,15 +85,15 @@ def stream(draw, num_samples, batch_size, chunk_size, dtype=tf.float32):
     return Estimate(log_sum - tf.math.log(k), standard_error(effective, k), effective, largest)
 
 
-def chunk_size(model):
-    """Chooses the samples scored at once: `MOST_SAMPLES`, or fewer where they would need more than `MEMORY`.
+def choose_chunk_size(model: "IWAE") -> int:
+    """Chooses the number of samples scored at once: `MOST_SAMPLES`, or fewer where they would exceed `MEMORY`.
 
-    What a sample needs is counted as all that the operations of its scoring give out, none of it freed. The number
-    depends on the model alone, so that a seed means the same on every machine.
+    The memory of a sample is counted as the outputs of all operations of its scoring, none of them freed. The number
+    depends only on the model, so that a seed means the same on every machine.
     """
 
     @tf.function(autograph=False)
-    def score(x, seed):
+    def score(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return model.terms(x, model.posterior(x), MOST_SAMPLES, seed).log_weights()
 
     x = tf.TensorSpec([1, *model.event_shape], model.dtype_policy.variable_dtype)
@@ -90,86 +103,93 @@ def chunk_size(model):
     return int(min(max(MEMORY // needed, 1), MOST_SAMPLES))
 
 
-def program(model):
-    """Makes the function that scores observations under a model.
+def get_program(model: "IWAE") -> Program:
+    """Returns the compiled function that scores observations; the model keeps it.
 
-    Each observation is scored on its own, by one and the same compiled program, in chunks of samples, with noise that
-    the seed and its content give. So its score depends neither on those beside it nor on their number, bit for bit, and
-    the scores of different observations are independent. x is encoded once, and one program serves any batch; each size
-    of chunks has one. A few rows run at the same time, which keeps every core busy.
+    It can be called in a `tf.function` too. It raises a `tf.errors.InvalidArgumentError` for data that do not match
+    the model's input.
+    """
+    return compiling.cached(model, functools.partial(_make_program, model), "likelihood")
 
-    Args:
-      model: an `IWAE`.
 
-    Returns:
-      A function of data `[batch, *event_shape]`, the number of samples (int32) and a seed (int32[2]) to an `Estimate`;
-      it can be called in a `tf.function` too. It raises a `tf.errors.InvalidArgumentError` for data that the model does
-      not take.
+def _make_program(model: "IWAE") -> Program:
+    """Makes the function that scores observations.
+
+    It scores each observation on its own, in chunks of samples, with noise derived from the seed and the observation.
+    So a score depends neither on the other observations nor on their number, bit for bit, and the scores of different
+    observations are independent. x is encoded once. One program for each size of chunks serves any batch. A few rows
+    run at the same time, which keeps every core busy.
     """
     dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
-    most = chunk_size(model)
+    most = choose_chunk_size(model)
     sizes = [*(size for size in CHUNKS if size < most), most]
     abreast = min(max(os.cpu_count() or 1, 2), 8)
 
-    def make_rows(size, jit_compile):
-        def score(x, num_samples, seed):
+    def make_rows(size: int, jit_compile: bool) -> Program:
+        def score(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Estimate:
             """Scores one observation."""
             posterior = model.posterior(x)
             seed = random.fold_in(seed, 1)
 
-            def draw(i):
-                # The density itself: neither the warm-up's weight nor the objective's enters.
+            def draw(i: tf.Tensor) -> tf.Tensor:
+                # The density itself, without the KL weights of the warm-up and the objective.
                 return model.terms(x, posterior, size, random.fold_in(seed, i)).log_weights()
 
             return stream(draw, num_samples, 1, size, dtype)
 
         compiled = compiling.function(score, reduce_retracing=True, jit_compile=jit_compile)
 
-        def rows(x, num_samples, seed):
-            def score_row(args):
+        def score_rows(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Estimate:
+            def score_row(args: tuple[tf.Tensor, tf.Tensor]) -> Estimate:
                 row, seed = args
-                row = model.preprocess_checked(row[tf.newaxis], seed)  # not by XLA, which drops assertions
+                row = model.preprocess_and_assert(row[tf.newaxis], seed)  # not by XLA, which drops assertions
                 return Estimate(*(part[0] for part in compiled(row, num_samples, seed)))
 
-            x = model.asserted(x)
+            x = model.assert_rules(x)
             spec = Estimate(*(tf.TensorSpec(shape, dtype) for shape in ([], [], [], [NUM_LARGEST])))
             return tf.map_fn(
                 score_row, (x, random.fold_in_rows(seed, x)), parallel_iterations=abreast, fn_output_signature=spec
             )
 
-        return compiling.function(rows, reduce_retracing=True)
+        return compiling.function(score_rows, reduce_retracing=True)
 
-    def make(jit_compile):
+    def make(jit_compile: bool) -> Program:
         programs = [make_rows(size, jit_compile) for size in sizes]
 
-        def run(x, num_samples, seed):
-            """Chooses by k, which in a graph may be known only when it runs."""
+        def run(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Estimate:
+            """Chooses the program by k, which a graph may know only when it runs."""
             k = tf.get_static_value(num_samples)
             if k is not None:
                 return programs[sum(size < k for size in sizes[:-1])](x, num_samples, seed)
             larger = tf.reduce_sum(tf.cast(num_samples > tf.constant(sizes[:-1], tf.int32), tf.int32))
-            return tf.switch_case(larger, [functools.partial(one, x, num_samples, seed) for one in programs])
+            return tf.switch_case(larger, [functools.partial(program, x, num_samples, seed) for program in programs])
 
         return run
 
     return compiling.with_fallback(model, make)
 
 
-def estimate(model, x, num_samples=5000, seed=None):
+def estimate(model: "IWAE", x: Array, num_samples: int = 5000, seed: Seed | None = None) -> Estimate:
     """Estimates log p(x) by L_k with k = `num_samples`; memory does not grow with k.
 
     Args:
-      model: an `IWAE`.
+      model: the model.
       x: data `[batch, *event_shape]`, as in the training set.
       num_samples: k, samples per observation.
-      seed: an integer or `int32[2]`; the same seed gives the same scores. `None` takes the next of the model's own.
+      seed: an integer or `int32[2]`; the same seed gives the same scores. `None` draws the model's next seed.
 
     Returns:
       An `Estimate`.
 
     Raises:
-      ValueError: if the data are not such as the model takes, or `num_samples` is no integer of at least 1.
+      ValueError: if the data do not match the model's input, or `num_samples` is not a positive integer.
+
+    Example:
+      ```python
+      estimate = estimates.likelihood.estimate(model, x, num_samples=100, seed=0)
+      estimate.log_likelihood.shape  # [20]
+      ```
     """
     check_count(num_samples, "num_samples")
-    x = model.admit(x)  # which builds the model
-    return model.likelihood_program(x, tf.constant(num_samples, tf.int32), model.next_seed(seed))
+    x = model.as_input(x)  # builds the model
+    return get_program(model)(x, tf.constant(num_samples, tf.int32), model.next_seed(seed))

@@ -1,52 +1,63 @@
-"""The inference network: in which order z_1, ..., z_L are drawn, and what each of them depends on."""
+"""The inference network: the order in which z_1, ..., z_L are drawn, and what each of them depends on."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import keras
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from iwae_tf.layers.base import StochasticLayer, emit
 
+if TYPE_CHECKING:
+    from iwae_tf.hierarchy.hierarchy import Hierarchy
+
 
 class BottomUp:
-    """q(z|x) = q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}): each layer sees a draw of the one below.
+    """q(z|x) = q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}): each layer reads a draw of the layer below.
 
     Args:
-      model: a `Hierarchy`.
+      model: the model whose encoder this is.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: "Hierarchy") -> None:
         self.model = model
 
     @property
-    def order(self):
+    def order(self) -> Iterable[int]:
         """The layers in the order in which they are drawn, 0 for z_1."""
         return range(len(self.model.encoder))
 
-    def build(self, event_shape):
-        """Makes the weights for data of this shape; returns the event shapes of z_1, ..., z_L."""
+    def build(self, event_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Makes the weights for data of this shape, and returns the event shapes of z_1, ..., z_L."""
         shapes = [event_shape]
         for layer in self.model.encoder:
-            shapes.append(emitted_shape(layer, shapes[-1]))
+            shapes.append(build_layer(layer, shapes[-1]))
         return shapes[1:]
 
-    def posterior(self, x, hold=False):
-        """Returns what depends on x alone, for `conditional`: q(z_1|x)."""
-        return draw_from(self.model.encoder[0], x, len(self.model.event_shape), hold)
+    def posterior(self, x: tf.Tensor, stop_weight_gradients: bool = False) -> Any:
+        """Returns the part of q that depends on x alone, which `conditional` reads: q(z_1|x)."""
+        return call_layer(self.model.encoder[0], x, len(self.model.event_shape), stop_weight_gradients)
 
-    def conditional(self, i, posterior, z, hold=False):
-        """Returns the distribution that layer i is drawn from.
+    def conditional(
+        self, i: int, posterior: Any, z: list[tf.Tensor], stop_weight_gradients: bool = False
+    ) -> tfd.Distribution:
+        """Returns the distribution from which layer i is drawn.
 
         Args:
           i: number of the layer, 0 for z_1.
-          posterior: what `posterior` has returned.
-          z: list of z_1, ..., z_L, of which those are looked at that come before in `order`.
-          hold: whether the layer's own weights get no gradient.
+          posterior: the result of `posterior`.
+          z: list of z_1, ..., z_L; the method reads only those that come earlier in `order`.
+          stop_weight_gradients: whether the layer's own weights get no gradient.
         """
         if i == 0:
             return posterior
-        return draw_from(self.model.encoder[i], z[i - 1], len(self.model.latent_shapes[i - 1]), hold)
+        event_ndims = len(self.model.latent_shapes[i - 1])
+        return call_layer(self.model.encoder[i], z[i - 1], event_ndims, stop_weight_gradients)
 
 
-def emitted_shape(layer, shape):
-    """Builds a layer for inputs `[..., *shape]`, if it is not built; returns the event shape of what it emits."""
+def build_layer(layer: keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Builds a layer for inputs `[..., *shape]` unless it is built, and returns the event shape of its distribution."""
     if not isinstance(layer, StochasticLayer):
         return tuple(emit(layer, tf.zeros([1, *shape]), len(shape)).event_shape)
     if not layer.built:
@@ -54,11 +65,13 @@ def emitted_shape(layer, shape):
     return layer.event_shape
 
 
-def draw_from(layer, inputs, event_ndims, hold=False):
-    """As `layers.base.emit`; with `hold` no gradient reaches the layer's own weights."""
+def call_layer(
+    layer: keras.layers.Layer, inputs: tf.Tensor, event_ndims: int, stop_weight_gradients: bool = False
+) -> tfd.Distribution:
+    """Calls a layer as `layers.base.emit` does, on request without gradients for its own weights."""
 
-    def held(inputs):
+    def call_with_stopped_weights(inputs: tf.Tensor) -> tfd.Distribution:
         weights = [[tf.stop_gradient(v) for v in layer.trainable_variables], layer.non_trainable_variables]
         return layer.stateless_call(*weights, inputs)[0]
 
-    return emit(layer, inputs, event_ndims, call=held if hold else None)
+    return emit(layer, inputs, event_ndims, call=call_with_stopped_weights if stop_weight_gradients else None)

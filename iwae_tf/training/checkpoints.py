@@ -1,60 +1,70 @@
-"""Checkpoints: what it takes to go on with an interrupted training."""
+"""Checkpoints: everything that an interrupted training needs to continue."""
 
 import hashlib
 import json
 import logging
+import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from iwae_tf.files import remove, write_whole
-from iwae_tf.training import executions
+from iwae_tf.training.executions import get_metric_variables, get_variables
+
+if TYPE_CHECKING:
+    from iwae_tf.training.multi_sample_model import MultiSampleModel
 
 VARIABLES, STATE, SUMS = "variables.npz", "training.json", "sha256.json"
-#: Checkpoints that are kept: the last, and the one before it, should the last be damaged.
-KEPT = 2
+#: Checkpoints that are kept: the last, and the one before it in case the last is damaged.
+NUM_KEPT = 2
 
 _log = logging.getLogger(__name__)
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Keeps the state of training in the folder of a run: as of the last epoch, and in a long one every so often.
+    """Saves the state of training in the folder of a run: after every epoch, and at intervals within a long epoch.
 
-    That is the weights, the optimiser's state, the state of the random seed, the place in the epoch and the metrics of
-    what is done of it. With them, and with what depends on the number of the epoch alone (the order of the data, the
-    schedules), a run that is resumed is the unbroken one, bit for bit on the same machine.
+    The state comprises the weights, the optimiser's variables, the random seed, the position in the epoch and the
+    metrics so far. The order of the data and the schedules depend only on the number of the epoch. So a resumed run
+    equals an uninterrupted one, bit for bit on the same machine.
 
-    A checkpoint has its name only when all of it is on the disk, and checksums: one that was damaged later is passed
-    over, with a warning, for the one before it.
+    A checkpoint appears under its name only when it is complete, and has checksums. If the last one was damaged later,
+    the one before it is used, with a warning.
+
+    This must be the last of the callbacks.
 
     Args:
-      run: folder of the run, which gets a folder `checkpoints` with one per checkpoint, named by the epochs and the
-        executions of the next one that are done. To be the last of the callbacks.
+      run: folder of the run. Each checkpoint is a folder in its `checkpoints`, named by the number of finished epochs
+        and of finished executions of the next epoch.
       every: seconds from one checkpoint to the next within an epoch.
-      write: whether this process writes them; the other workers of a training by several only read.
+      write: whether this process writes checkpoints; in a training by several workers only the chief does.
 
     Attributes:
-      seconds: time that the training has taken, that before a break too.
+      seconds: time that the training has taken, including the time before an interruption.
     """
 
-    def __init__(self, run, every=60.0, write=True):
+    def __init__(self, run: str | os.PathLike | None, every: float = 60.0, write: bool = True) -> None:
         super().__init__()
         self._run, self._every, self._write = Path(run or "."), every, write
         self._folder = self._run / "checkpoints"
         self._resumed: dict[str, Any] = {"epoch": 0, "executions": 0, "metrics": []}
         self.seconds = 0.0
 
-    def restore(self, model):
-        """Gives a compiled model its state; what was logged of an unfinished epoch goes. Returns the epochs done."""
-        for path in reversed(list(_found(self._run))):
-            if _is_whole(path):
+    def restore(self, model: "MultiSampleModel") -> int:
+        """Restores the state of a compiled model, and removes log lines of unfinished epochs.
+
+        Returns:
+          The number of finished epochs.
+        """
+        for path in reversed(_list_checkpoints(self._run)):
+            if _is_complete(path):
                 model.build_optimizer()
-                with np.load(path / VARIABLES) as held:
-                    for i, variable in enumerate(executions.variables(model)):
-                        variable.assign(held[str(i)])
+                with np.load(path / VARIABLES) as values:
+                    for i, variable in enumerate(get_variables(model)):
+                        variable.assign(values[str(i)])
                 self._resumed = json.loads((path / STATE).read_text())
                 self.seconds = self._resumed["seconds"]
                 break
@@ -67,77 +77,74 @@ class Checkpoints(keras.callbacks.Callback):
                 part.write_text("".join(lines[: done + 1] if done else []))
         return done
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._start = time.perf_counter() - self.seconds
         self._last = time.perf_counter()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
         if epoch == self._resumed["epoch"] and self._resumed["executions"]:
-            for variable, value in zip(executions.metric_variables(self.model), self._resumed["metrics"], strict=True):
+            for variable, value in zip(get_metric_variables(self.model), self._resumed["metrics"], strict=True):
                 variable.assign(value)
-            executions.leave_out(self.model, self._resumed["executions"])
+            self.model.train_function.num_skipped = self._resumed["executions"]
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         executions = batch // self.model.steps_per_execution + 1
-        if time.perf_counter() - self._last >= self._every and executions > self._done_before():
+        resumed = self._resumed["executions"] if self._epoch == self._resumed["epoch"] else 0
+        if time.perf_counter() - self._last >= self._every and executions > resumed:
             self._save(self._epoch, executions)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._save(epoch + 1, 0)
 
-    def _done_before(self):
-        return self._resumed["executions"] if self._epoch == self._resumed["epoch"] else 0
-
-    def _save(self, epoch, executions):
+    def _save(self, epoch: int, executions: int) -> None:
         self.seconds = time.perf_counter() - self._start
         if not self._write:
             return
-        metrics = (
-            [float(variable.numpy()) for variable in executions.metric_variables(self.model)] if executions else []
-        )
+        metrics = [float(variable.numpy()) for variable in get_metric_variables(self.model)] if executions else []
         state = {"epoch": epoch, "executions": executions, "metrics": metrics, "seconds": self.seconds}
         with write_whole(self._folder / f"{epoch}-{executions}", overwrite=True) as part:
             part.mkdir()
-            # By NumPy, since every call of Keras' own `save_weights` leaves 70 KiB behind.
-            np.savez(part / VARIABLES, **{str(i): v.numpy() for i, v in enumerate(executions.variables(self.model))})
+            # By NumPy, since every call of Keras' own `save_weights` leaks 70 KiB.
+            np.savez(part / VARIABLES, **{str(i): v.numpy() for i, v in enumerate(get_variables(self.model))})
             (part / STATE).write_text(json.dumps(state))
-            (part / SUMS).write_text(json.dumps({name: _sum(part / name) for name in (VARIABLES, STATE)}))
-        # Only now, so that a kill at any time leaves one.
-        kept = list(_found(self._run))[-KEPT:]
+            (part / SUMS).write_text(json.dumps({name: _checksum(part / name) for name in (VARIABLES, STATE)}))
+        # Only now, so that a kill at any time leaves a complete checkpoint.
+        kept = _list_checkpoints(self._run)[-NUM_KEPT:]
         for path in self._folder.iterdir():
             if path not in kept:
                 remove(path)
         self._last = time.perf_counter()
 
 
-def latest(run):
-    """Returns the number of epochs that the last checkpoint in the folder of an unfinished run has, 0 without any."""
-    return max((_place(path)[0] for path in _found(run)), default=0)
+def count_epochs(run: str | os.PathLike) -> int:
+    """Returns the number of epochs in the last checkpoint of an unfinished run, 0 if there is no checkpoint."""
+    return max((_parse_name(path)[0] for path in _list_checkpoints(run)), default=0)
 
 
-def clear(run):
-    """Removes the checkpoints of a run that is whole."""
+def clear(run: str | os.PathLike) -> None:
+    """Removes the checkpoints of a finished run."""
     remove(Path(run) / "checkpoints")
 
 
-def _found(run):
+def _list_checkpoints(run: str | os.PathLike) -> list[Path]:
     """Returns the folders of checkpoints, the last at the end."""
     folder = Path(run) / "checkpoints"
-    return sorted((path for path in folder.glob("*-*") if path.name.replace("-", "").isdigit()), key=_place)
+    return sorted((path for path in folder.glob("*-*") if path.name.replace("-", "").isdigit()), key=_parse_name)
 
 
-def _place(path):
+def _parse_name(path: Path) -> tuple[int, ...]:
+    """Returns the numbers of finished epochs and executions."""
     return tuple(int(number) for number in path.name.split("-"))
 
 
-def _is_whole(path):
+def _is_complete(path: Path) -> bool:
     try:
         sums = json.loads((path / SUMS).read_text())
-        return sums == {name: _sum(path / name) for name in (VARIABLES, STATE)}
+        return sums == {name: _checksum(path / name) for name in (VARIABLES, STATE)}
     except (OSError, ValueError):
         return False
 
 
-def _sum(path):
+def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

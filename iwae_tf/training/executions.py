@@ -6,8 +6,8 @@ part of the program: one call of XLA runs them all, with the data of all of them
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -17,45 +17,58 @@ from iwae_tf.data import inputs
 from iwae_tf.data.pipelines import Execution
 from iwae_tf.layers import rules
 
-#: Most steps in one execution when their number is chosen here: enough to make the call negligible.
+if TYPE_CHECKING:
+    from iwae_tf.training.multi_sample_model import MultiSampleModel
+
+#: Most steps per execution when their number is chosen here: enough to make the call negligible.
 MOST_STEPS = 100
-#: Most bytes of data that such an execution is given at once.
+#: Most bytes of data that such an execution receives at once.
 MOST_BYTES = 2**26
-#: Fewest rows, samples x observations, of a batch that is shared out: halves of fewer cost more than they gain.
+#: Fewest rows, samples x observations, of a batch that is split: halves of fewer rows cost more than they gain.
 FEWEST_ROWS = 500
 
+#: What Keras logs: names of metrics and their values.
+Logs = dict[str, Any]
+#: Stacked x `[steps, batch, *event_shape]`, stacked sample weights or `None`, and the number of steps.
+Group = tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]
+#: A function from `Group` to `Logs`.
+Program = Callable[..., Logs]
 
-def steps_per_execution(num_batches, batch_bytes=1, exact=False, every=None):
+
+def steps_per_execution(
+    num_batches: int | None, batch_bytes: int = 1, exact: bool = False, every: int | None = None
+) -> int:
     """Chooses the steps of one execution: as few executions of equal length as `MOST_STEPS` allows.
 
     Args:
-      num_batches: batches per epoch, or `None` where it is not known.
-      batch_bytes: bytes of one batch; large ones lower the number, so that an execution has at most `MOST_BYTES`.
-      exact: whether the number must divide the epoch, since the data do not end with it.
+      num_batches: batches per epoch, or `None` where their number is unknown.
+      batch_bytes: bytes of one batch; large batches lower the number, so that an execution has at most `MOST_BYTES`.
+      exact: whether the number must divide the epoch, because the data do not end with it.
       every: number of steps after which callbacks act, a multiple of the number of steps; see `acts_every`.
     """
     most = max(min(MOST_STEPS, MOST_BYTES // max(batch_bytes, 1)), 1)
-    known = num_batches and num_batches > 0
-    divided = [n for n in (exact and known and num_batches, every) if n]
-    if divided:
-        return max(n for n in range(1, most + 1) if all(number % n == 0 for number in divided))
-    if not known:
+    if num_batches and num_batches < 0:
+        num_batches = None
+    multiples = [n for n in (num_batches if exact else None, every) if n]
+    if multiples:
+        return max(n for n in range(1, most + 1) if all(multiple % n == 0 for multiple in multiples))
+    if not num_batches:
         return min(10, most)
     executions = math.ceil(num_batches / most)
     return math.ceil(num_batches / executions)
 
 
 def acts_every(callbacks: Iterable[keras.callbacks.Callback]) -> int | None:
-    """Returns after how many steps callbacks act within an epoch, or `None` if none of them does.
+    """Returns the number of steps after which callbacks act within an epoch, or `None` if none of them does.
 
     Keras' `TensorBoard` counts executions as steps, so with an `update_freq` every step must be an execution.
     """
-    found = [getattr(callback, "save_freq", None) for callback in callbacks]
-    found += [1 for callback in callbacks if getattr(callback, "update_freq", "epoch") != "epoch"]
-    return math.gcd(*(n for n in found if isinstance(n, int))) or None
+    frequencies = [getattr(callback, "save_freq", None) for callback in callbacks]
+    frequencies += [1 for callback in callbacks if getattr(callback, "update_freq", "epoch") != "epoch"]
+    return math.gcd(*(n for n in frequencies if isinstance(n, int))) or None
 
 
-def unpack(model: Any, batch: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+def unpack(model: "MultiSampleModel", batch: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Returns the x of a batch in the model's dtype, and the weights of its rows, `[batch]` or `None`."""
     x, _, weights = keras.utils.unpack_x_y_sample_weight(batch)
     x = tf.convert_to_tensor(x)
@@ -68,172 +81,161 @@ def unpack(model: Any, batch: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
     return x, tf.reshape(tf.cast(weights, tf.float32), [-1]) if present else None
 
 
-def shares(data, num_samples):
-    """Shares a batch out for one step: two halves that a CPU works at side by side, or the batch as it is.
+def split_batch(batch: Any, num_samples: int) -> list[Any]:
+    """Splits a batch for one step into two halves that a CPU computes side by side, or returns it whole.
 
     XLA runs independent parts of a program at the same time, but one large product after the other: two halves keep
     two cores busier than one whole, and stay closer to their caches. A GPU is busy with the whole.
 
     Args:
-      data: a batch as Keras hands it to a step.
-      num_samples: samples per observation.
+      batch: a batch as Keras hands it to a step.
+      num_samples: k, samples per observation.
 
     Returns:
-      A list of such batches of equal size.
+      A list of batches of equal size.
     """
-    x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     size = x.shape[0] or 1
     if size % 2 or size * num_samples < FEWEST_ROWS or tf.config.list_logical_devices("GPU"):
-        return [data]
-    cuts = slice(size // 2), slice(size // 2, None)
-    return [(x[cut], None, None if sample_weight is None else sample_weight[cut]) for cut in cuts]
+        return [batch]
+    halves = slice(size // 2), slice(size // 2, None)
+    return [(x[half], None, None if sample_weight is None else sample_weight[half]) for half in halves]
 
 
 @dataclasses.dataclass
 class Executions:
-    """The function that Keras calls for every execution, of an iterator of batches.
+    """The function that Keras calls for every execution, with an iterator over batches.
 
     Attributes:
-      run: takes up to `num_steps` steps and returns the metrics; raises `StopIteration` when the data end.
-      take: a function that takes the same batches off the iterator, and does nothing with them.
+      model: the model, whose metrics are the logs of an execution that runs nothing.
+      program: runs the steps of one group of batches and returns the logs.
+      take: takes the groups of one execution off the iterator; yields the arguments of `program`.
+      guard: runs the program in place of a plain call, see `callbacks.NonFiniteGuard`; `None` calls it.
+      num_skipped: executions still to be skipped: their data are taken and not used, since their steps ran before the
+        training was interrupted.
       largest: the largest number in the uint8 data of a stream so far, or `None` before its first batch; see
         `hooks.WatchStreams`.
     """
 
-    run: Callable
-    take: Callable
+    model: "MultiSampleModel"
+    program: Program
+    take: Callable[[Any, "Executions"], Iterator[tuple]]
+    guard: Callable[..., Logs] | None = None
+    num_skipped: int = 0
     largest: int | None = None
 
-    def __call__(self, iterator):
-        return self.run(iterator)
+    def __call__(self, iterator: Any) -> Logs:
+        if self.num_skipped:
+            self.num_skipped -= 1
+            list(self.take(iterator, self))
+            return self.model.get_metrics_result()
+        logs = None
+        for group in self.take(iterator, self):
+            logs = self.guard(self.program, *group) if self.guard else self.program(*group)
+        if logs is None:
+            raise StopIteration
+        return logs
 
 
-def make_function(model, step, num_steps, guard=lambda: None, keep_logs=False):
+def make_function(
+    model: "MultiSampleModel", step: Callable[[Any], Logs], num_steps: int, keep_logs: bool = False
+) -> Executions:
     """Makes the function that Keras calls for every execution.
 
-    Where the model asks for XLA and an operation of it does not compile, the steps run without it from then on, after
-    one warning.
+    Where the model asks for XLA and one of its operations does not compile, the steps run without XLA from then on,
+    after one warning.
 
     Args:
-      model: an `IWAE`, whose metrics are the logs.
+      model: the model, whose metrics are the logs.
       step: its `train_step` or `test_step`.
       num_steps: most steps of one execution.
-      guard: a function that returns what is to run the program, see `callbacks.NonFiniteGuard`, or `None`.
-      keep_logs: whether the logs are what the last step returns, as for a user's own step.
+      keep_logs: whether the logs are the return value of the last step, as for a user's own step.
 
     Returns:
       `Executions` of up to `num_steps` steps.
     """
 
-    def loop(x, sample_weight, count):
+    def loop(x: tf.Tensor, sample_weight: tf.Tensor | None, count: tf.Tensor) -> Logs:
         """Runs `step` on the first `count` of the stacked batches."""
 
-        def one(i):
+        def run_step(i: tf.Tensor) -> Logs:
             return step((x[i], None, None if sample_weight is None else sample_weight[i]))
 
-        def body(i, logs):
-            new = one(i)
+        def body(i: tf.Tensor, logs: Logs) -> tuple[tf.Tensor, Logs]:
+            new = run_step(i)
             return i + 1, tf.nest.map_structure(tf.cast, new, _dtypes(logs)) if keep_logs else logs
 
         if keep_logs and tf.executing_eagerly():
-            return [one(i) for i in range(int(count))][-1]
-        logs = _zeros(one) if keep_logs else ()
+            return [run_step(i) for i in range(int(count))][-1]
+        logs = _zeros(run_step) if keep_logs else ()
         _, logs = tf.while_loop(lambda i, _: i < count, body, (tf.constant(0), logs), parallel_iterations=1)
         return logs if keep_logs else model.get_metrics_result()
 
-    def make(jit_compile):
+    def make(jit_compile: bool) -> Program:
         return loop if model.run_eagerly else compiling.function(loop, jit_compile=jit_compile)
 
-    program = compiling.with_fallback(model, make)
-
-    def pull_batches(iterator, num_steps):
+    def pull_batches(iterator: Any, num_steps: tf.Tensor) -> tuple:
         return _pull(model, iterator, num_steps)
 
     pull = compiling.function(pull_batches, reduce_retracing=True)
 
-    def groups(iterator):
-        for x, sample_weight, count in _groups(model, pull, iterator, num_steps):
-            if not _is_whole(iterator):
-                look(x)
+    def take(iterator: Any, executions: Executions) -> Iterator[Group]:
+        for x, sample_weight, count in _stack_batches(model, pull, iterator, num_steps):
+            if not _has_whole_executions(iterator):
+                check_stream(x, executions)
             yield x, sample_weight, count
 
-    def look(x):
-        """Checks the first batch of a stream after the preprocessing too, and keeps the largest number of uint8."""
+    def check_stream(x: tf.Tensor, executions: Executions) -> None:
+        """Checks the first batch of a stream after preprocessing too, and keeps the largest number of uint8 data."""
         if executions.largest is None:
-            inputs.check(model, x[0].numpy())
+            inputs.check_input(model, x[0].numpy())
             executions.largest = 0
         if x.dtype == tf.uint8 and executions.largest <= 1:
             executions.largest = max(executions.largest, int(tf.reduce_max(x)))
 
-    def function(iterator):
-        logs = None
-        for group in groups(iterator):
-            logs = watcher.run(program, *group) if (watcher := guard()) else program(*group)
-        if logs is None:
-            raise StopIteration
-        return logs
-
-    executions = Executions(function, lambda iterator: list(groups(iterator)))
-    return executions
+    return Executions(model, compiling.with_fallback(model, make), take)
 
 
-def _zeros(function):
-    """Returns zeros of the structure that a function of the number of a step returns."""
+def _zeros(function: Callable[[tf.Tensor], Logs]) -> Logs:
+    """Returns zeros with the structure of the logs that a function of the number of a step returns."""
     specs = tf.function(lambda: function(tf.constant(0)), autograph=False).get_concrete_function().structured_outputs
     return tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), specs)
 
 
-def _dtypes(logs):
+def _dtypes(logs: Logs) -> Any:
     return tf.nest.map_structure(lambda value: value.dtype, logs)
 
 
-def variables(model):
-    """Returns what a step changes and later ones depend on: of the model, its seed too, and the optimiser."""
+def get_variables(model: "MultiSampleModel") -> list[Any]:
+    """Returns what a step changes and later steps depend on: the model's variables and the optimiser's."""
     return [*model.variables, *model.optimizer.variables]
 
 
-def metric_variables(model):
-    """Returns the variables that hold what is logged of the epoch so far."""
+def get_metric_variables(model: "MultiSampleModel") -> list[Any]:
+    """Returns the variables that hold the logs of the epoch so far."""
     return [variable for metric in model.metrics for variable in metric.variables]
 
 
-def leave_out(model, executions):
-    """Lets the next executions of an epoch take their data and do nothing, since they were done before a break.
+def _stack_batches(
+    model: "MultiSampleModel", pull: Callable[..., tuple], iterator: Any, num_steps: int
+) -> Iterator[Group]:
+    """Yields stacked batches of equal size, their weights, and their number: all full batches, then a partial one.
 
-    Args:
-      model: a `keras.Model` that is being fitted.
-      executions: their number.
+    The stack has room for `num_steps` full batches, so that a short execution needs no program of its own.
     """
-    program, left = model.train_function, executions
-
-    def function(iterator):
-        nonlocal left
-        if left:
-            left -= 1
-            program.take(iterator)
-            return model.get_metrics_result()
-        model.train_function = program
-        return program(iterator)
-
-    model.train_function = function
-
-
-def _groups(model, pull, iterator, num_steps):
-    """Yields stacked batches of one size, their weights, and their number: all full ones, then a partial one.
-
-    What is stacked has room for `num_steps` full batches, so that a short execution needs no program of its own.
-    """
-    if not hasattr(iterator, "element_spec"):  # batches of Python's own, from `train_on_batch`
+    if not hasattr(iterator, "element_spec"):  # Python's own batches, from `train_on_batch`
         for batch in iterator:
             x, weights = unpack(model, batch)
             yield x[tf.newaxis], None if weights is None else weights[tf.newaxis], tf.constant(1)
         return
-    if _is_whole(iterator):
-        steps, rest = (_parts(part) for part in next(iterator))
+    if _has_whole_executions(iterator):
+        steps, rest = (_unpack_part(part) for part in next(iterator))
         if steps[0].shape[0]:
-            yield *(_with_room(part, num_steps) for part in steps), tf.constant(steps[0].shape[0])
+            x, weights = (_pad(part, num_steps) for part in steps)
+            yield x, weights, tf.constant(steps[0].shape[0])
         if rest[0].shape[0]:
-            yield *(None if part is None else part[tf.newaxis] for part in rest), tf.constant(1)
+            x, weights = (None if part is None else part[tf.newaxis] for part in rest)
+            yield x, weights, tf.constant(1)
         return
     try:
         rows, sizes, valid = pull(iterator, tf.constant(num_steps))
@@ -243,51 +245,53 @@ def _groups(model, pull, iterator, num_steps):
         raise ValueError(f"Expected batches of observations of shape {model.event_shape}. Received: others") from error
     sizes = sizes.numpy().tolist()
     if sizes and not valid:
-        _refuse(model, *rows)
+        _raise_invalid(model, *rows)
     start = 0
     while sizes:
         size, count = sizes[0], next((i for i, n in enumerate(sizes) if n != sizes[0]), len(sizes))
         room = num_steps if size == max(sizes) else count
-        parts = (part[start : start + count * size] for part in rows)
-        x, *weights = (_with_room(tf.reshape(part, [count, size, *part.shape[1:]]), room) for part in parts)
+        run = (part[start : start + count * size] for part in rows)
+        x, *weights = (_pad(tf.reshape(part, [count, size, *part.shape[1:]]), room) for part in run)
         yield x, weights[0] if weights else None, tf.constant(count)
         start, sizes = start + count * size, sizes[count:]
 
 
-def _is_whole(iterator):
-    """Returns whether an iterator gives `Execution`s, of data that have been looked at as a whole."""
+def _has_whole_executions(iterator: Any) -> bool:
+    """Returns whether an iterator gives `Execution`s, whose data were checked as a whole."""
     return isinstance(getattr(iterator, "element_spec", None), Execution)
 
 
-def _refuse(model, x, weights=None):
-    """Raises the error of rows, or of their weights, that are not valid."""
-    inputs.check(model, x.numpy())
+def _raise_invalid(model: "MultiSampleModel", x: tf.Tensor, weights: tf.Tensor | None = None) -> None:
+    """Raises the error for rows, or weights of rows, that are not valid."""
+    inputs.check_input(model, x.numpy())
     inputs.as_weights(weights, len(x))
 
 
-def _with_room(steps, room):
-    """Fills `[count, ...]` up to `[room, ...]` with zeros."""
+def _pad(steps: tf.Tensor | None, room: int) -> tf.Tensor | None:
+    """Pads `[count, ...]` with zeros to `[room, ...]`."""
     if steps is None or steps.shape[0] == room:
         return steps
     return tf.pad(steps, [[0, room - steps.shape[0]], *[[0, 0]] * (steps.shape.rank - 1)])
 
 
-def _parts(value):
+def _unpack_part(part: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Returns the x and the sample weights, or `None`, of a part of an `Execution`."""
-    x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(value)
+    x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(part)
     return x, None if isinstance(sample_weight, tf.NoneTensorSpec) else sample_weight
 
 
-def _pull(model, iterator, num_steps):
+def _pull(
+    model: "MultiSampleModel", iterator: Any, num_steps: tf.Tensor
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
     """Takes up to `num_steps` batches off an iterator.
 
     Returns:
       A list of the rows of x and, where there are any, the sample weights, end to end; the sizes of the batches; and
-      whether all of it may be data of the model, which XLA could not say within its program.
+      whether all rows are valid data of the model, which an XLA program could not report.
     """
 
-    def parts(batch):
-        return [part for part in unpack(model, batch) if part is not None]
+    def get_arrays(batch: Any) -> list[tf.Tensor]:
+        return [array for array in unpack(model, batch) if array is not None]
 
     x, _, weights = keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
     specs = [(model.dtype_policy.variable_dtype if x.dtype.is_floating else x.dtype, model.event_shape)]
@@ -296,21 +300,21 @@ def _pull(model, iterator, num_steps):
     arrays = [tf.TensorArray(t, 0, True, infer_shape=False, element_shape=[None, *shape]) for t, shape in specs]
     sizes = tf.TensorArray(tf.int32, 0, dynamic_size=True, element_shape=[])
 
-    def goes_on(i, batch, *_):
+    def has_next(i: tf.Tensor, batch: Any, *_: Any) -> tf.Tensor:
         return (i < num_steps) & batch.has_value()
 
-    def add(i, batch, arrays, sizes):
-        values = parts(batch.get_value())
+    def add(i: tf.Tensor, batch: Any, arrays: list[Any], sizes: Any) -> tuple:
+        values = get_arrays(batch.get_value())
         arrays = [array.write(i, value) for array, value in zip(arrays, values, strict=True)]
-        # No batch is taken that the program has no room for.
+        # Takes no batch for which the program has no room.
         batch = tf.cond(i + 1 < num_steps, iterator.get_next_as_optional, lambda: batch)
         return i + 1, batch, arrays, sizes.write(i, tf.shape(values[0])[0])
 
     start = tf.constant(0), iterator.get_next_as_optional(), arrays, sizes
-    *_, arrays, sizes = tf.while_loop(goes_on, add, start, parallel_iterations=1)
+    *_, arrays, sizes = tf.while_loop(has_next, add, start, parallel_iterations=1)
     rows = [array.concat() for array in arrays]
-    valid = rules.all_valid(model.rules(rows[0]))
+    valid = rules.are_satisfied(model.rules(rows[0]))
     for weights in rows[1:]:
-        of_each_row = tf.shape(rows[0])[0] == tf.shape(weights)[0]
-        valid &= of_each_row & rules.all_valid([rules.between(weights, "weights", 0, math.inf)])
+        one_per_row = tf.shape(rows[0])[0] == tf.shape(weights)[0]
+        valid &= one_per_row & rules.are_satisfied([rules.between(weights, "weights", 0, math.inf)])
     return rows, sizes.stack(), valid

@@ -1,57 +1,68 @@
-"""Callbacks that `fit` and `evaluate` add of their own accord."""
+"""What `fit` and `evaluate` add to the callbacks of a user."""
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from iwae_tf.training.executions import Executions
+
+if TYPE_CHECKING:
+    from iwae_tf.training.multi_sample_model import MultiSampleModel
+
 
 class WatchStreams(keras.callbacks.Callback):
-    """Begins each pass over a stream, and refuses streams of uint8 that hold only 0 and 1 once a pass has shown it.
+    """Refuses streams of uint8 data that hold only 0 and 1, once a whole pass has shown it.
 
     Read as pixels from 0 to 255, such masks are nearly black. Arrays are refused before the first step; a single batch
     of a stream does not decide.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self.model.train_function.largest = None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._check(self.model.train_function)
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict | None = None) -> None:
         self.model.test_function.largest = None
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict | None = None) -> None:
         self._check(self.model.test_function)
 
-    def _check(self, function):
+    def _check(self, function: Any) -> None:
         largest = getattr(function, "largest", None)
         if largest and hasattr(self.model.preprocessing, "check_all"):
             self.model.preprocessing.check_all(np.array([largest], np.uint8))
 
 
 @contextlib.contextmanager
-def around(callbacks: Any) -> Iterator[list[keras.callbacks.Callback]]:
-    """Yields the callbacks of a user, as `keras.Model.fit` takes them, with those of this module around them.
+def surround(model: "MultiSampleModel", callbacks: Any) -> Iterator[list[keras.callbacks.Callback]]:
+    """Yields the callbacks of a user, as `keras.Model.fit` accepts them, with our own before and after them.
 
-    Between the first and the last, at the end of an epoch, TensorFlow records all summaries. Left to itself, Keras'
-    `TensorBoard` with an `update_freq` writes nothing where the number of batches so far is no multiple of it.
+    Between the first and the last, at the end of an epoch, TensorFlow records all summaries. Otherwise Keras'
+    `TensorBoard` with an `update_freq` writes nothing unless the number of batches so far is a multiple of it.
+    At the end no guard and no skipped executions are left, also after an interrupt, when Keras does not call
+    `on_train_end`.
     """
     scopes = contextlib.ExitStack()
 
-    def begin(epoch, logs):
+    def begin(epoch: int, logs: dict) -> None:
         scopes.enter_context(tf.summary.record_if(True))
 
-    def end(epoch, logs):
+    def end(epoch: int, logs: dict) -> None:
         scopes.close()
 
     first, last = (keras.callbacks.LambdaCallback(on_epoch_end=hook) for hook in (begin, end))
-    with scopes:
-        yield [first, *_as_list(callbacks), last, WatchStreams()]
+    try:
+        with scopes:
+            yield [first, *_as_list(callbacks), last, WatchStreams()]
+    finally:
+        if isinstance(model.train_function, Executions):
+            model.train_function.guard, model.train_function.num_skipped = None, 0
 
 
 def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:

@@ -47,12 +47,12 @@ def test_what_is_skipped_might_not_have_been(weights, caplog):
     with caplog.at_level(logging.WARNING):
         history = fit(model, rows([BAD]), guard, weights=weights)
     assert guard.skipped == [{"epoch": 0, "step": BAD, "layer": f"p(x|z1) ({model.decoder[0].name})", "rows": WHERE}]
-    assert f"for rows 3, 7 of 10, at step {BAD} of epoch 0; the batch is left out" in caplog.text
+    assert f"for rows 3, 7 of 10, at step {BAD} of epoch 0; the batch is skipped" in caplog.text
     kept = np.r_[: BATCH * BAD, BATCH * (BAD + 1) : ROWS]
     other = make()
     assert fit(other, rows()[kept], weights=None if weights is None else weights[kept]) == history
     assert_same(model, other)
-    assert model.guard is None
+    assert model.train_function.guard is None
 
 
 def test_stops_where_it_was_before():
@@ -72,7 +72,7 @@ def test_without_a_guard_the_model_is_lost():
 
 
 def test_too_many_in_a_row(caplog):
-    guard = callbacks.NonFiniteGuard("skip", most=3)
+    guard = callbacks.NonFiniteGuard("skip", max_skipped=3)
     with caplog.at_level(logging.WARNING), pytest.raises(FloatingPointError, match="3 batches in a row"):
         fit(make(), rows([1, 3, 4, 5]), guard)
     assert len(guard.skipped) == 4 and len(caplog.records) == 3

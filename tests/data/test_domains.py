@@ -67,7 +67,7 @@ class Exponential(ObservationLayer):
 
     def rules(self, x):
         yield from super().rules(x)
-        x = rules.comparable(x)
+        x = rules.as_comparable(x)
         yield rules.Rule("numbers above 0", x, x > 0)
 
     def distribution(self, log_rate):
@@ -115,7 +115,7 @@ def test_values_that_no_likelihood_has(name):
     """Refused by the model, and in a graph, as its exports have it."""
     case = CASES[name]
     model = case.make()
-    graph = tf.function(lambda x: model.preprocess_checked(model.asserted(x), tf.zeros(2, tf.int32)))
+    graph = tf.function(lambda x: model.preprocess_and_assert(model.assert_rules(x), tf.zeros(2, tf.int32)))
     graph(tf.constant(case.good[np.newaxis]))
     for row in case.rows():
         with pytest.raises(ValueError, match="Expected"):
@@ -164,10 +164,10 @@ def test_missing_values_of_a_table_are_scored(tmp_path):
 def test_rules_are_alike_for_arrays_tensors_and_graphs(name):
     case = CASES[name]
     model = case.make()
-    graph = tf.function(lambda x: rules.all_valid(model.rules(x)))
+    graph = tf.function(lambda x: rules.are_satisfied(model.rules(x)))
     for x in [case.good[np.newaxis], *case.rows()[:, np.newaxis]]:
         of_array = all(np.all(rule.valid) for rule in model.rules(x))
-        assert of_array == bool(rules.all_valid(model.rules(tf.constant(x)))) == bool(graph(tf.constant(x)))
+        assert of_array == bool(rules.are_satisfied(model.rules(tf.constant(x)))) == bool(graph(tf.constant(x)))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "int32"])

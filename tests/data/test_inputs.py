@@ -7,7 +7,7 @@ from scipy import sparse
 import iwae_tf
 from iwae_tf import data, layers, objectives
 from iwae_tf.data import inputs
-from iwae_tf.training import feeds
+from iwae_tf.data import streams
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
 NAN = np.nan
@@ -64,7 +64,7 @@ def test_a_frame_of_a_table_goes_by_the_names_of_its_columns():
     frame = pd.DataFrame({"a": [0.5, 1.5, 2.5], "b": ["x", "y", "x"]})
     table = data.from_dataframe(frame)
     model = iwae_tf.tabular(table, (2,), ((3,),), objective=objectives.ELBO(), seed=0)
-    np.testing.assert_array_equal(model.admit(frame[["b", "a"]]), table.array)
+    np.testing.assert_array_equal(model.as_input(frame[["b", "a"]]), table.array)
     np.testing.assert_array_equal(
         model.log_likelihood(frame[["b", "a"]], 5, seed=0), model.log_likelihood(table.array, 5, seed=0)
     )
@@ -73,8 +73,8 @@ def test_a_frame_of_a_table_goes_by_the_names_of_its_columns():
 
 
 def test_admit_gives_floats_the_dtype_of_the_model(model):
-    assert inputs.admit(model, X.astype(np.float64)).dtype == np.float32
-    assert inputs.admit(model, X.astype(np.int16)).dtype == np.int16
+    assert inputs.as_input(model, X.astype(np.float64)).dtype == np.float32
+    assert inputs.as_input(model, X.astype(np.int16)).dtype == np.int16
 
 
 def test_admit_in_a_graph_that_is_being_made():
@@ -85,36 +85,36 @@ def test_admit_in_a_graph_that_is_being_made():
 
 def test_split_validation_takes_the_last_rows():
     x = np.arange(10)
-    (train, none, weight), (held, _, _) = feeds.split_validation((x, None, x * 2), 0.2)
+    (train, none, weight), (held, _, _) = streams.split_validation((x, None, x * 2), 0.2)
     np.testing.assert_array_equal(train, x[:8])
     np.testing.assert_array_equal(weight, 2 * x[:8])
     np.testing.assert_array_equal(held, x[8:])
     assert none is None
-    assert len(feeds.split_validation((x, None, None), 0.5)[1][0]) == 5
+    assert len(streams.split_validation((x, None, None), 0.5)[1][0]) == 5
     for fraction in (-0.1, 1.0, 0.99):  # int(10 * 0.01) leaves no row to train on
         with pytest.raises(ValueError, match="validation_split"):
-            feeds.split_validation((x, None, None), fraction)
+            streams.split_validation((x, None, None), fraction)
     frame = pd.DataFrame({"a": range(10)}, index=range(10, 0, -1))
-    assert feeds.split_validation((frame, None, None), 0.2)[1][0].a.tolist() == [8, 9], "rows, not labels"
+    assert streams.split_validation((frame, None, None), 0.2)[1][0].a.tolist() == [8, 9], "rows, not labels"
 
 
 def test_x_batches(model):
-    batches, size = inputs.x_batches(model, X, batch_size=4)
+    batches, size = inputs.iterate_x(model, X, batch_size=4)
     assert size == 2
     np.testing.assert_array_equal(np.concatenate(list(batches)), X)
-    batches, size = inputs.x_batches(model, tf.data.Dataset.from_tensor_slices((X, X)).batch(4))
+    batches, size = inputs.iterate_x(model, tf.data.Dataset.from_tensor_slices((X, X)).batch(4))
     assert size == 2 and len(next(iter(batches))) == 4
     with pytest.raises(TypeError, match=r"Expected an array or a tf.data.Dataset"):
-        inputs.x_batches(model, "digits")
+        inputs.iterate_x(model, "digits")
     with pytest.raises(ValueError, match="at least one"):
-        inputs.x_batches(model, X[:0])
+        inputs.iterate_x(model, X[:0])
 
 
 def test_first_rows(model):
     dataset = tf.data.Dataset.from_tensor_slices(X).batch(4)
     for source in (X, dataset, dataset.repeat()):
-        np.testing.assert_array_equal(inputs.first_rows(model, source, 5), X[:5])
-    assert len(inputs.first_rows(model, X, 100)) == 6
+        np.testing.assert_array_equal(inputs.take_rows(model, source, 5), X[:5])
+    assert len(inputs.take_rows(model, X, 100)) == 6
 
 
 @pytest.mark.parametrize("weights", [np.ones(6), np.ones((6, 1)), [1] * 6, pd.Series(np.ones(6)), tf.ones(6)])

@@ -92,7 +92,7 @@ def test_x_is_encoded_once(monkeypatch):
     model.log_likelihood(np.zeros((3, 8, 8, 1), np.uint8), 5000)
     assert len(calls) <= 2, "one trace to count the memory, one to score"
     program = tf.function(
-        lambda x: model.likelihood_program(x, tf.constant(5000), tf.constant([0, 0]))
+        lambda x: likelihood.get_program(model)(x, tf.constant(5000), tf.constant([0, 0]))
     ).get_concrete_function(tf.TensorSpec([None, 8, 8, 1], tf.uint8))
     products = {
         function.signature.name.rstrip("0123456789_"): sum(node.op == "MatMul" for node in function.node_def)
@@ -104,18 +104,18 @@ def test_x_is_encoded_once(monkeypatch):
 
 def test_chunk_from_memory(trained, x, monkeypatch):
     """Less memory gives smaller chunks, other draws, and the same estimate within its error (false alarms: 1e-4)."""
-    assert likelihood.chunk_size(trained) == likelihood.MOST_SAMPLES
+    assert likelihood.choose_chunk_size(trained) == likelihood.MOST_SAMPLES
     before = likelihood.estimate(trained, x, 2000, seed=0)
     monkeypatch.setattr(likelihood, "MEMORY", 100_000)
-    assert 1 < likelihood.chunk_size(trained) < 100
-    monkeypatch.delitem(trained.__dict__, "likelihood_program")
+    assert 1 < likelihood.choose_chunk_size(trained) < 100
+    monkeypatch.delitem(trained.programs, ("likelihood",))
     after = likelihood.estimate(trained, x, 2000, seed=0)
     error = np.sqrt(np.mean(before.standard_error**2 + after.standard_error**2) / len(x))
     difference = np.mean(after.log_likelihood - before.log_likelihood)
     assert 0 < abs(difference) < 3.9 * error
     monkeypatch.setattr(likelihood, "MEMORY", 1)
-    assert likelihood.chunk_size(trained) == 1
-    del trained.likelihood_program
+    assert likelihood.choose_chunk_size(trained) == 1
+    del trained.programs["likelihood",]
 
 
 @pytest.mark.parametrize(("k", "size"), [(1, 10), (10, 10), (11, 100), (100, 100), (101, 500), (5000, 500)])
@@ -124,12 +124,12 @@ def test_few_samples_take_small_chunks(trained, x, monkeypatch, k, size):
     drawn = []
     stream = likelihood.stream
     monkeypatch.setattr(likelihood, "stream", lambda *args: drawn.append(args[3]) or stream(*args))
-    likelihood.program(trained)(x[:1], tf.constant(k), tf.constant([0, 5]))
+    likelihood._make_program(trained)(x[:1], tf.constant(k), tf.constant([0, 5]))
     assert drawn == [size]
 
 
 def test_number_of_samples_known_only_when_it_runs(trained, x):
-    program, seed = trained.likelihood_program, tf.constant([0, 5])
+    program, seed = likelihood.get_program(trained), tf.constant([0, 5])
     later = tf.function(lambda k: program(x, k, seed).log_likelihood)
     for k in map(tf.constant, (1, 10, 11, 100, 101, 600)):
         np.testing.assert_array_equal(later(k), program(x, k, seed).log_likelihood)

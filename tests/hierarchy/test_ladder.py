@@ -8,7 +8,7 @@ from tensorflow_probability import distributions as tfd
 
 import iwae_tf
 from iwae_tf import callbacks, evaluation, layers, objectives, random
-from iwae_tf.hierarchy.ladder import product
+from iwae_tf.hierarchy.ladder import multiply_gaussians
 
 from ..conftest import GaussianChain, small_model
 from ..layers.test_layers import Plain
@@ -25,7 +25,7 @@ def test_product_of_gaussians():
     parameters = rng.normal(size=(2, 2, 4, 3)).astype(np.float32)
     one, other = (tfd.MultivariateNormalDiag(loc, np.exp(log_scale)) for loc, log_scale in parameters)
     z = rng.normal(size=(5, 4, 3)).astype(np.float32)
-    difference = one.log_prob(z) + other.log_prob(z) - product(one, other).log_prob(z)
+    difference = one.log_prob(z) + other.log_prob(z) - multiply_gaussians(one, other).log_prob(z)
     np.testing.assert_allclose(difference, np.broadcast_to(difference[:1], difference.shape), rtol=1e-4)
 
 
@@ -35,7 +35,7 @@ def test_product_is_finite_at_any_scale(scales):
     with tf.GradientTape() as tape:
         tape.watch(locs)
         one, other = (tfd.MultivariateNormalDiag([loc], [s]) for loc, s in zip(tf.unstack(locs), scales, strict=True))
-        both = product(one, other)
+        both = multiply_gaussians(one, other)
         mean = both.mean()
     np.testing.assert_allclose(mean, [1.0 if scales[0] < scales[1] else -1.0])
     np.testing.assert_allclose(both.stddev(), [min(scales)], rtol=1e-5)

@@ -67,11 +67,11 @@ def test_goes_on_within_an_epoch_or_from_its_beginning(every, digits, unbroken, 
     for kill_at in (2, 5, 6):  # executions, those that are left out included
         model, _ = fit(tmp_path, digits, kill_at, every)
         assert state(model, tmp_path) != unbroken
-    places = [path.name for path in checkpoints._found(tmp_path)]
+    places = [path.name for path in checkpoints._list_checkpoints(tmp_path)]
     assert places == (["2-1", "2-2"] if every == 0 else ["1-0", "2-0"])
     model, _ = fit(tmp_path, digits, every=every)
     assert state(model, tmp_path) == unbroken
-    assert [path.name for path in checkpoints._found(tmp_path)][-1] == "3-0"
+    assert [path.name for path in checkpoints._list_checkpoints(tmp_path)][-1] == "3-0"
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2, "older ones go"
 
 
@@ -119,7 +119,7 @@ def test_a_real_kill(tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     part = tmp_path / "broken.part"
     with subprocess.Popen([*command, "-o", str(broken)], stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (checkpoints.latest(part) and any(part.glob("checkpoints/*.part"))):
+        while process.poll() is None and not (checkpoints.count_epochs(part) and any(part.glob("checkpoints/*.part"))):
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL

@@ -164,10 +164,10 @@ def test_whole_executions_are_the_same_as_batches(train, steps, weighted):
 
 def test_a_large_batch_is_shared_out(train):
     x, weights = tf.constant(train[:20]), tf.linspace(0.0, 1.0, 20)
-    assert [len(share[0]) for share in executions.shares(x, 50)] == [10, 10]
-    for whole in (executions.shares(x, 5), executions.shares(x[:19], 50)):
+    assert [len(share[0]) for share in executions.split_batch(x, 50)] == [10, 10]
+    for whole in (executions.split_batch(x, 5), executions.split_batch(x[:19], 50)):
         assert len(whole) == 1
-    halves = executions.shares((x, None, weights), 50)
+    halves = executions.split_batch((x, None, weights), 50)
     np.testing.assert_array_equal(np.concatenate([share[0] for share in halves]), x)
     np.testing.assert_array_equal(np.concatenate([share[2] for share in halves]), weights)
 

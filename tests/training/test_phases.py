@@ -8,7 +8,7 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives, random
 from iwae_tf.training import executions, gradients
-from iwae_tf.training.executions import variables
+from iwae_tf.training.executions import get_variables
 
 X = np.random.default_rng(0).normal(2, 3, size=(40, 6)).astype(np.float32)
 OBJECTIVES = {
@@ -214,14 +214,14 @@ def test_a_resumed_training_is_the_unbroken_one(tmp_path):
         model.compile(keras.optimizers.Adam(1e-2))
     unbroken.fit(data(), epochs=3, verbose=0)
     broken.fit(data(), epochs=1, verbose=0)
-    state = [v.numpy() for v in variables(broken)]
+    state = [v.numpy() for v in get_variables(broken)]
     resumed = normalised(objectives.ELBO(2), rate=0.3)
     resumed.compile(keras.optimizers.Adam(1e-2))
     resumed.build_optimizer()
-    for variable, value in zip(variables(resumed), state, strict=True):
+    for variable, value in zip(get_variables(resumed), state, strict=True):
         variable.assign(value)
     resumed.fit(data(), initial_epoch=1, epochs=3, verbose=0)
-    for one, other in zip(variables(unbroken), variables(resumed), strict=True):
+    for one, other in zip(get_variables(unbroken), get_variables(resumed), strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
 
 

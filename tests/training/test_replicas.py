@@ -47,7 +47,7 @@ for replica, part in enumerate(np.array_split(np.arange(18), devices)):
     size = -(-18 // devices)
     rows = slice(size * replica, min(size * (replica + 1), 18))
     batch = (tf.constant(x[rows]), None, tf.constant(weights[rows]))
-    g, v = one.computed(batch, random.fold_in(seed, replica))
+    g, v = one.compute_gradients(batch, random.fold_in(seed, replica))
     gradients = gradients + np.array([len(x[rows]) / 18 * a.numpy() for a in g], object)
     values.append(v["loss"].numpy() * weights[rows])
 one.optimizer.apply([tf.constant(g) for g in gradients], one.trainable_variables)
@@ -162,7 +162,7 @@ def test_two_processes(tmp_path):
     assert codes == [0, 0], outputs
     assert "test log-likelihood" in outputs[0] and "test log-likelihood" not in outputs[1]
     workers = start(broken, 2)
-    while not checkpoints.latest(f"{broken}.part") and not any(worker.poll() for worker in workers):
+    while not checkpoints.count_epochs(f"{broken}.part") and not any(worker.poll() for worker in workers):
         time.sleep(0.01)
     workers[1].send_signal(signal.SIGKILL)
     codes, outputs = ended(workers)

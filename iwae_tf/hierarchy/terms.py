@@ -1,0 +1,39 @@
+"""The parts of a log weight."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from iwae_tf.log_weights import batch_mean
+
+
+class Terms(NamedTuple):
+    """The parts of log w, each `[k, batch]`, in nats.
+
+    Attributes:
+      reconstruction: log p(x|z_1).
+      kl_of_layers: log q(z_l|z_{l-1}) - log p(z_l|z_{l+1}), for l = 1, ..., L.
+      log_posterior: log q(z|x).
+    """
+
+    reconstruction: tf.Tensor
+    kl_of_layers: list[tf.Tensor]
+    log_posterior: tf.Tensor
+
+    @property
+    def kl(self) -> tf.Tensor:
+        """log q(z|x) - log p(z), whose mean under q is KL(q || p)."""
+        return tf.add_n(self.kl_of_layers)
+
+    def log_weights(self, kl_weight: float | tf.Tensor = 1.0, free_bits: float = 0.0) -> tf.Tensor:
+        """Returns log w, `[k, batch]`.
+
+        Args:
+          kl_weight: multiplies log q - log p inside log w.
+          free_bits: nats. A layer whose KL, averaged over samples and batch, is below this number counts as this many
+            nats, and gets no gradient from its KL.
+        """
+        kl = self.kl_of_layers
+        if free_bits:
+            kl = [tf.where(batch_mean(part) > free_bits, part, free_bits) for part in kl]
+        return self.reconstruction - kl_weight * tf.add_n(kl)
