@@ -1,6 +1,7 @@
 """The examples of the README and the docs run as they stand, on a smaller budget."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -16,15 +17,16 @@ import tensorflow as tf
 import typer
 
 import iwae_tf
-from iwae_tf import callbacks, cli, data, evaluation, layers, objectives, plots, random
+from iwae_tf import callbacks, cli, data, evaluation, plots, random, runs
+from iwae_tf.layers import rules
 
 from .conftest import small_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
 
-#: What is made smaller, wherever it stands, so that every page takes seconds.
-SMALLER = {
+#: What `shrink` replaces, so that every page takes seconds.
+REPLACEMENTS = {
     r"\bepochs=\d+": "epochs=1",
     r"\bmax_trials=\d+": "max_trials=1",
     r"\bnum_samples=\d{3,}": "num_samples=50",
@@ -40,19 +42,19 @@ def blocks(page, language="python"):
 
 
 def is_script(code):
-    """Whether a block is a file of its own, which a check calls with arguments."""
+    """Returns whether a block is a script, which a check runs with arguments."""
     return "sys.argv" in code
 
 
-def smaller(code):
-    for pattern, replacement in SMALLER.items():
+def shrink(code):
+    for pattern, replacement in REPLACEMENTS.items():
         code = re.sub(pattern, replacement, code)
     return code
 
 
 @pytest.fixture
-def given(trained, digits, x, tmp_path):
-    """What pages take for granted: a function of the page to a dict of names."""
+def names_of_page(trained, digits, x, tmp_path):
+    """A function from a page to the names that its blocks assume."""
     model = small_model(mean=digits.mean)
     model.compile("adam")
     served = tmp_path / "runs" / "digits" / "saved_model"
@@ -68,13 +70,13 @@ def given(trained, digits, x, tmp_path):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
-def test_examples(page, given, request, tmp_path, monkeypatch):
-    """The blocks of a page run one after the other with the same names."""
+def test_examples(page, names_of_page, request, tmp_path, monkeypatch):
+    """The blocks of a page run one after the other in one namespace."""
     monkeypatch.chdir(tmp_path)
-    names = given(page)
+    names = names_of_page(page)
     for block in blocks(page):
         if not is_script(block):
-            exec(compile(smaller(block), page, "exec"), names)
+            exec(compile(shrink(block), page, "exec"), names)
     if page in CHECKS:
         CHECKS[page](names, request)
 
@@ -99,12 +101,12 @@ def check_serving(names, request):
     Path("answer.py").write_text(answer)
 
     def predictions(**request):
-        told = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told):
+        output = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
             patch.setattr(sys, "argv", ["answer.py", "runs/digits/saved_model"])
             patch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
             runpy.run_path("answer.py")
-        return json.loads(told.getvalue())["predictions"]
+        return json.loads(output.getvalue())["predictions"]
 
     rows = predictions(instances=x.tolist())
     assert set(rows[0]) == {"log_likelihood", "standard_error", "effective_sample_size"}
@@ -123,39 +125,45 @@ def check_tables(names, request):
     assert complete.where(frame.notna()).equals(frame)
 
 
-def check_objectives(names, request):
-    model = small_model(objective=names["Median"](5))
-    model.compile("adam")
-    assert np.isfinite(model.fit(request.getfixturevalue("x"), verbose=0).history["loss"]).all()
-
-
 def check_networks(names, request):
     assert names["model"].ladder and np.isfinite(names["model"].log_weights(request.getfixturevalue("x"), 2)).all()
 
 
 def check_extending(names, request):
-    """The layer as likelihood and as posterior: trained, saved and exported."""
-    assert len(blocks("docs/extending.md")[0].split("@")[1].splitlines()) < 15
-    laplace = names["IndependentLaplace"]
-    model = iwae_tf.IWAE(
-        [laplace(3, hidden=(8,))], [laplace((8, 8, 1), hidden=(8,))], layers.StandardNormal(3),
-        objective=objectives.ImportanceWeighted(5), seed=0,
-    )  # fmt: skip
-    images = request.getfixturevalue("x") / np.float32(255)
-    model.compile("adam")
-    losses = model.fit(images, epochs=20, verbose=0).history["loss"]
+    """What the recipes make trains, and is found by its name, after saving too."""
+    (recipe,) = (block for block in blocks("docs/extending.md") if "class IndependentLaplace" in block)
+    assert len(recipe.split("builders")[0].splitlines()) < 15
+    splits, gated = names["splits"], names["gated"]
+    x = np.concatenate(list(splits.test))
+    gated.compile("adam")
+    losses = gated.fit(splits.train, epochs=5, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
-    model.save("m.keras")
-    scores = model.log_likelihood(images, 20, seed=0)
-    again = keras.saving.load_model("m.keras")
-    np.testing.assert_allclose(again.log_likelihood(images, 20, seed=0), scores)
-    served = tf.saved_model.load(str(iwae_tf.export(model, "m", 20))).signatures["serving_default"]
-    np.testing.assert_allclose(served(x=tf.constant(images))["log_likelihood"], scores)
+    gated.save("gated.keras")
+    again = keras.saving.load_model("gated.keras")
+    np.testing.assert_array_equal(again.log_likelihood(x, 20, seed=0), gated.log_likelihood(x, 20, seed=0))
+    assert len(names["table"]) == len(x) and (names["table"].spread > 0).all()
+    with pytest.raises(ValueError, match="data above 1"):
+        rules.check(names["IndependentPareto"](3).rules(np.float32([[0, 2, 3]])))
     check_laplace(names["Laplace"](tf.constant([1.0, -2.0]), tf.constant([0.5, 3.0])))
+    check_names(names, x)
+
+
+def check_names(names, x):
+    """A run and the command line find by their names what the recipes register."""
+    config = dataclasses.replace(names["config"], epochs=1, num_samples=5, test_samples=20)
+    runs.train(config, "run", verbose=0)
+    model = runs.load_model("run")
+    assert runs.Config.read("run") == config and model.objective == names["Median"](5)
+    assert type(model.encoder[0]) is names["IndependentLaplace"]
+    assert type(model.decoder[0]) is names["IndependentTruncatedNormal"]
+    served = tf.saved_model.load("run/saved_model").signatures["serving_default"](x=tf.constant(x))
+    np.testing.assert_allclose(served["log_likelihood"], model.log_likelihood(x, 20, seed=config.seed), rtol=1e-5)
+    options = ("dataset", "likelihood", "posterior", "prior", "objective")
+    parse(["iwae-tf", "train", *(f"--{name}={getattr(config, name)}" for name in options)])
 
 
 def check_laplace(q, n=40_000):
-    """Moments within five standard errors (one fixed seed in 0.4 million fails by chance), and the same compiled."""
+    """Moments are within five standard errors (of 0.4 million seeds one fails by chance), and XLA draws the same."""
     z = q.sample(n, seed=random.as_seed(0)).numpy()
     loc, deviation = q.loc.numpy(), 2**0.5 * q.scale.numpy()
     assert (abs(z.mean(0) - loc) < 5 * deviation / n**0.5).all()
@@ -164,12 +172,11 @@ def check_laplace(q, n=40_000):
     np.testing.assert_allclose(compiled, z, rtol=1e-4, atol=1e-5)
 
 
-#: What must hold once the blocks of a page have run.
+#: What to check once the blocks of a page have run.
 CHECKS = {
     "README.md": check_export,
     "docs/extending.md": check_extending,
     "docs/networks.md": check_networks,
-    "docs/objectives.md": check_objectives,
     "docs/quickstart.md": check_quickstart,
     "docs/serving.md": check_serving,
     "docs/tables.md": check_tables,
@@ -177,22 +184,22 @@ CHECKS = {
 
 
 def commands(page):
-    """Finds the calls of `iwae-tf` of a page, in blocks and in lines of text, without what continues or comments."""
+    """Finds the calls of `iwae-tf` on a page, in blocks and in lines of text, as lists of words without comments."""
     text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
     lines = [line.strip() for line in text.splitlines()]
     lines += re.findall(r"`(iwae-tf [^`]+)`", (ROOT / page).read_text().replace("\n", " "))
     return [shlex.split(line, comments=True) for line in lines if line.startswith("iwae-tf ")]
 
 
-#: What may stand for a command, or does something at once.
-ASIDE = ("COMMAND", "--help", "--version", "--install-completion", "--show-completion")
+#: Placeholders for a command, and options that end the program at once.
+IGNORED = ("COMMAND", "--help", "--version", "--install-completion", "--show-completion")
 
 
 def parse(arguments):
-    """Parses a command line as `iwae-tf` does, and runs nothing; a command alone is only looked up."""
+    """Parses a command line like `iwae-tf` without running it; a command without options is only looked up."""
     group = typer.main.get_command(cli.app)
     context = typer.Context(group)
-    arguments = [argument for argument in arguments[1:] if argument not in ASIDE]
+    arguments = [argument for argument in arguments[1:] if argument not in IGNORED]
     if arguments:
         name, command, rest = group.resolve_command(context, arguments)
         if rest:
@@ -201,7 +208,7 @@ def parse(arguments):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_commands(page):
-    """Every command line has options that there are, with values that they take."""
+    """Every command line has known options with valid values."""
     for arguments in commands(page):
         try:
             parse(arguments)
@@ -213,23 +220,28 @@ def test_commands(page):
     ("line", "expected"),
     [("tran", "tran"), ("train --no-such 1", "no-such"), ("train --epochs many", "integer"), ("score a b", "output")],
 )
-def test_a_wrong_command_would_be_found(line, expected):
+def test_parse_rejects_wrong_commands(line, expected):
     with pytest.raises(Exception, match=expected):
         parse(["iwae-tf", *line.split()])
 
 
-def test_targets_of_make_are_there():
+def test_targets_of_make_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
         mentioned = re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / page).read_text(), re.MULTILINE)
         assert set(mentioned) <= targets, page
 
 
-def test_the_reference_has_every_public_name():
-    """A package's page lists what the package does, by one directive for all or by one for each."""
-    for package in (callbacks, evaluation, layers, objectives, plots):
-        short = package.__name__.split(".")[1]
-        text = (ROOT / "docs" / "api" / f"{short}.md").read_text()
-        if not re.search(rf"^::: {package.__name__}$", text, re.MULTILINE):
-            listed = re.findall(rf"^::: {package.__name__}\S*\.(\w+)$", text, re.MULTILINE)
-            assert sorted(listed) == sorted(package.__all__)
+#: Packages with a page of their own in the API reference.
+PACKAGES = (
+    "callbacks", "data", "evaluation", "layers", "networks", "objectives", "plots", "runs", "scoring", "tuning",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_reference_has_every_public_name(package):
+    """A package's page lists its public names, by one directive for all or by one for each."""
+    text = (ROOT / "docs" / "api" / f"{package}.md").read_text()
+    if not re.search(rf"^::: iwae_tf\.{package}$", text, re.MULTILINE):
+        listed = re.findall(rf"^::: iwae_tf\.{package}\S*\.(\w+)$", text, re.MULTILINE)
+        assert sorted(listed) == sorted(getattr(iwae_tf, package).__all__)
