@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shutil
 import textwrap
 
 import keras
@@ -14,9 +15,10 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 import iwae_tf
+from iwae_tf.runs import reporting
 
 from .conftest import small_model
-from .test_docs import smaller
+from .test_docs import shrink
 
 #: Packages of which everything in `__all__` has an example.
 PACKAGES = ("callbacks", "data", "evaluation", "layers", "networks", "objectives", "plots", "runs", "scoring", "tuning")
@@ -57,15 +59,29 @@ def fitted(digits):
     return model
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a small run."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    config = iwae_tf.runs.Config(latent_sizes=(2,), hidden_sizes=((8,),), num_samples=2, epochs=1, test_samples=10)
+    iwae_tf.runs.train(config, folder, verbose=0)
+    return folder
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example(name, fitted, digits, x, tmp_path, monkeypatch):
-    """An example may use `model`, a compiled model of two layers; `splits`, the digits; and `x`, twenty of them."""
+def test_example(name, fitted, digits, x, tmp_path, monkeypatch, request):
+    """An example may use `model`, a compiled model of two layers; `splits`, the digits; `x`, twenty of them; and the
+    run folders `runs/digits` and `runs/digits-elbo`.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reporting, "SUBSET_SIZE", 2)
+    for folder in {folder for block in blocks(EXAMPLES[name]) for folder in re.findall(r'"(runs/digits\S*?)"', block)}:
+        shutil.copytree(request.getfixturevalue("run"), folder)
     packages = {package: getattr(iwae_tf, package) for package in (*PACKAGES, "estimates", "log_weights", "random")}
     names = {"iwae_tf": iwae_tf, "keras": keras, "np": np, "pd": pd, "tf": tf, "tfd": tfd, **packages}
     names |= {"model": fitted, "splits": digits, "x": x, "__name__": "example"}
     for block in blocks(EXAMPLES[name]):
-        exec(compile(smaller(textwrap.dedent(block)), name, "exec"), names)
+        exec(compile(shrink(textwrap.dedent(block)), name, "exec"), names)
 
 
 def test_what_a_user_calls_has_an_example():
