@@ -13,6 +13,7 @@ try:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.ml.inference import base as inference
     from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.typehints import no_annotations
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"Expected the extra beam: pip install 'iwae_tf[beam]'. Received: {error}") from error
 
@@ -106,6 +107,7 @@ class Score(beam.PTransform):
         self._input = Description(scorer.event_shape, scorer.dtype, scorer.columns)
         self.score_dtype = scorer.score_dtype
 
+    @no_annotations
     def expand(self, files: beam.PCollection) -> dict[str, beam.PCollection]:
         pieces = files | beam.FlatMap(_list_pieces, self._input).with_outputs("rejected", main="pieces")
         results = (
@@ -118,6 +120,8 @@ class Score(beam.PTransform):
         return {"scores": results.scores, "rejected": (pieces.rejected, results.rejected) | beam.Flatten()}
 
 
+# Beam would read the annotations of functions as the types of a pipeline, which cannot express tagged outputs.
+@no_annotations
 def _list_pieces(
     path: str, description: Description
 ) -> Iterator[tuple[str, int, int | None] | beam.pvalue.TaggedOutput]:
@@ -128,6 +132,7 @@ def _list_pieces(
         yield _reject(path, None, str(error))
 
 
+@no_annotations
 def _read_piece(piece: tuple[str, int, int | None], description: Description) -> Iterator[tuple[Key, Row]]:
     """Yields the rows of a piece of a file; where reading fails, the remaining rows with the reason."""
     path, start, count = piece
@@ -148,6 +153,7 @@ def _open(path: str, description: Description) -> Source:
     return KINDS[file.suffix.lower()](cast(Path, file), *description)
 
 
+@no_annotations
 def _split_results(result: tuple[Key, tuple | str]) -> Iterator[dict | beam.pvalue.TaggedOutput]:
     """Yields a row with its scores, or rejects it."""
     (file, row), scores = result
