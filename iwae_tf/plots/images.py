@@ -1,16 +1,19 @@
-"""Pictures of what a model of images makes."""
+"""Images that a model generates, reconstructs and interpolates."""
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from matplotlib.figure import Figure
 from scipy import stats
 
 from iwae_tf import random
 from iwae_tf.checks import check_count
+from iwae_tf.model import IWAE
+from iwae_tf.types import Array
 
 
-def samples(model, n=64, seed=0):
-    """Draws a square grid of n means of p(x|z), z ~ p(z), for a model of images.
+def samples(model: IWAE, n: int = 64, seed: int = 0) -> Figure:
+    """Draws a square grid of n means of p(x|z) with z ~ p(z), for a model of images.
 
     Args:
       model: an `IWAE` whose observations are `[height, width]` or `[height, width, channels]`.
@@ -21,70 +24,85 @@ def samples(model, n=64, seed=0):
       A `matplotlib.figure.Figure`.
 
     Raises:
-      ValueError: if the observations are no images.
+      ValueError: if the observations are not images.
+
+    Example:
+      ```python
+      plots.samples(model, n=16).savefig("samples.png")
+      ```
     """
     columns = int(np.ceil(np.sqrt(n)))
-    return _grid(_images(model, model.sample(n, seed=seed)), columns, "means of p(x|z), z drawn from the prior")
+    return _draw_grid(_as_images(model, model.sample(n, seed=seed)), columns, "means of p(x|z), z drawn from the prior")
 
 
-def reconstructions(model, x, seed=0):
-    """Draws observations in the upper and their reconstructions in the lower rows, up to 10 in a row.
+def reconstructions(model: IWAE, x: Array, seed: int = 0) -> Figure:
+    """Draws observations and, in the row below, their reconstructions; up to 10 in a row.
 
     Args:
       model: as for `samples`.
-      x: data `[n, *event_shape]`, as in the training set; the upper rows show them as the likelihood sees them.
+      x: observations `[n, *event_shape]`, as given to `fit`; they are shown after the preprocessing.
       seed: integer seed of the preprocessing and of z ~ q(z|x).
 
     Returns:
       A `matplotlib.figure.Figure`.
 
     Raises:
-      ValueError: if the observations are no images.
+      ValueError: if the observations are not images.
+
+    Example:
+      ```python
+      plots.reconstructions(model, x[:10]).savefig("reconstructions.png")
+      ```
     """
-    seed = model.next_seed(seed)
-    seen = model.preprocess(model.admit(x), seed)
-    pairs = [_images(model, seen), _images(model, model.reconstruct(x, seed=seed))]
-    columns = min(len(seen), 10)
-    rows = [part[i : i + columns] for i in range(0, len(seen), columns) for part in pairs]
+    key = model.next_seed(seed)
+    processed = model.preprocess(model.as_input(x), key)
+    pair = [_as_images(model, processed), _as_images(model, model.reconstruct(x, seed=key))]
+    columns = min(len(processed), 10)
+    rows = [images[i : i + columns] for i in range(0, len(processed), columns) for images in pair]
     rows = [np.concatenate([row, np.ones((columns - len(row), *row.shape[1:]))]) for row in rows]
-    return _grid(np.concatenate(rows), columns, "x above, mean of p(x|z), z drawn from q(z|x), below")
+    return _draw_grid(np.concatenate(rows), columns, "x above, mean of p(x|z), z drawn from q(z|x), below")
 
 
-def interpolations(model, first, second, num_steps=10, seed=0):
-    """Draws what lies between pairs of observations: means of p(x|z) along the line between their codes.
+def interpolations(model: IWAE, first: Array, second: Array, num_steps: int = 10, seed: int = 0) -> Figure:
+    """Draws means of p(x|z) along the line between the codes of two observations, for each pair in a row.
 
-    The codes are means of q(z_1|x); with skip connections both ends share one z_L.
+    The codes are means of q(z_1|x). With skip connections both ends share one z_L.
 
     Args:
       model: as for `samples`.
-      first: data `[n, *event_shape]`, as in the training set, one for each row.
-      second: likewise.
-      num_steps: images in a row, the reconstructions of both ends among them.
-      seed: integer seed of the preprocessing, and of z_L.
+      first: the observations on the left, `[n, *event_shape]`, as given to `fit`.
+      second: the observations on the right, `[n, *event_shape]`.
+      num_steps: images in a row, including the reconstructions of both ends.
+      seed: integer seed of the preprocessing and of z_L.
 
     Returns:
       A `matplotlib.figure.Figure`.
 
     Raises:
-      ValueError: if the observations are no images, or there are not as many second as first ones.
+      ValueError: if the observations are not images, or the numbers of first and second ones differ.
+
+    Example:
+      ```python
+      plots.interpolations(model, x[:4], x[4:8]).savefig("interpolations.png")
+      ```
     """
-    if len(first) != len(second):
-        raise ValueError(f"Expected as many second as first observations. Received: {len(first)} and {len(second)}")
     check_count(num_steps, "num_steps", minimum=2)  # the two ends
-    seed, ends, top = model.next_seed(seed), [], None
-    for x in (first, second):
-        seen = model.preprocess(model.admit(x), seed)
-        posteriors, z = model.infer(model.posterior(seen), (), random.fold_in(seed, 1))
+    key, ends, top = model.next_seed(seed), [], None
+    pair = [model.preprocess(model.as_input(x), key) for x in (first, second)]
+    if len(pair[0]) != len(pair[1]):
+        raise ValueError(f"Expected as many second as first observations. Received: {len(pair[0])} and {len(pair[1])}")
+    for x in pair:
+        posteriors, z = model.infer(model.posterior(x), (), random.fold_in(key, 1))
         ends.append(posteriors[0].mean())
         top = z[-1] if top is None else top
     shares = tf.linspace(tf.zeros([], ends[0].dtype), 1, num_steps)
     rows = [model.generate(0, (1 - share) * ends[0] + share * ends[1], top).mean() for share in shares]
     images = tf.reshape(tf.stack(rows, 1), [-1, *model.event_shape])
-    return _grid(_images(model, images), num_steps, "means of p(x|z) between two codes")
+    return _draw_grid(_as_images(model, images), num_steps, "means of p(x|z) between two codes")
 
 
-def manifold(model, n=20, span=0.99):
-    """Draws the means of p(x|z) on a grid of z in two dimensions, spaced so that the prior has equal mass between.
+def manifold(model: IWAE, n: int = 20, span: float = 0.99) -> Figure:
+    """Draws means of p(x|z) over a grid of two-dimensional z, with equal prior mass between the grid lines.
 
     Args:
       model: as for `samples`, with one stochastic layer of two units.
@@ -95,35 +113,42 @@ def manifold(model, n=20, span=0.99):
       A `matplotlib.figure.Figure`.
 
     Raises:
-      ValueError: if the observations are no images, or z is not of two dimensions.
+      ValueError: if the observations are not images, or z does not have two dimensions.
+
+    Example:
+      ```python
+      planar = iwae_tf.mlp((8, 8, 1), (2,), ((16,),), preprocessing=layers.StochasticBinarization())
+      plots.manifold(planar, n=8).savefig("manifold.png")
+      ```
     """
     check_plane(model)
     along = stats.norm.ppf(np.linspace((1 - span) / 2, (1 + span) / 2, check_count(n, "n")))
     grid = np.stack(np.meshgrid(along, along[::-1]), -1).reshape(-1, 2)
     z = tf.constant(grid, model.dtype_policy.variable_dtype)
     images = model.generate(0, z, z).mean()
-    return _grid(_images(model, images), n, "means of p(x|z) over the plane of z")
+    return _draw_grid(_as_images(model, images), n, "means of p(x|z) over the plane of z")
 
 
-def check_plane(model):
-    """Raises a `ValueError` if the model's latent space is no plane."""
+def check_plane(model: IWAE) -> None:
+    """Raises a `ValueError` if the model's latent space is not a plane."""
     if model.latent_shapes != [(2,)]:
         raise ValueError(f"Expected one stochastic layer of two units. Received: latent shapes {model.latent_shapes}")
 
 
-def _images(model, values):
+def _as_images(model: IWAE, values: npt.ArrayLike | tf.Tensor) -> np.ndarray:
     """Returns images `[n, height, width, 1 or 3]` in [0, 1]."""
     images = np.asarray(values, np.float32)
     images = images[..., np.newaxis] if len(model.event_shape) == 2 else images
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(
-            f"Expected a model of images, [height, width] or with 1 or 3 channels. Received: {model.event_shape}"
+            "Expected a model of images, [height, width] or [height, width, 1 or 3]. "
+            f"Received: event_shape={model.event_shape}"
         )
     return np.clip(images, 0, 1)
 
 
-def _grid(images, columns, title):
-    """Lays images out in one array with a light line between them: one artist, however many images."""
+def _draw_grid(images: np.ndarray, columns: int, title: str) -> Figure:
+    """Lays images out in one array with light lines between them, so that the figure has a single artist."""
     n, height, width, channels = images.shape
     rows = -(-n // columns)
     canvas = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), 0.75, np.float32)

@@ -1,23 +1,27 @@
-"""Pictures of a search for hyperparameters."""
+"""The trials of a search for hyperparameters."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-#: Where a line passes an axis that means nothing for its trial.
+#: Height at which a line passes an axis that does not apply to its trial.
 BELOW = -0.12
 
 
-def parallel_coordinates(table, columns, score="score"):
-    """Draws every trial as a line over one axis per hyperparameter, coloured by its score; the best one is thick.
+def parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], score: str = "score") -> Figure:
+    """Draws every trial as a line across one axis per hyperparameter, coloured by its score.
 
-    An axis of positive numbers whose largest is twenty times the smallest or more is logarithmic. A line passes below
-    an axis that does not apply to it (NaN). Trials without a score are dashed.
+    The line of the best trial is thick, and trials without a score are dashed. A line passes below an axis whose
+    hyperparameter its trial does not have (NaN). An axis is logarithmic if its values are positive and the largest is
+    at least twenty times the smallest.
 
     Args:
-      table: a `DataFrame` with a row per trial, such as that of `tuning.trials`.
+      table: a `DataFrame` with a row per trial, such as the table of `tuning.trials`.
       columns: names of the hyperparameters, from left to right.
       score: name of the column of scores, the last axis.
 
@@ -26,18 +30,24 @@ def parallel_coordinates(table, columns, score="score"):
 
     Raises:
       ValueError: if the table has no rows.
+
+    Example:
+      ```python
+      trials = pd.DataFrame({"learning_rate": [1e-4, 1e-2], "depth": [1, 2], "score": [-30.0, -20.0]})
+      plots.parallel_coordinates(trials, ["learning_rate", "depth"]).savefig("trials.png")
+      ```
     """
     if not len(table):
-        raise ValueError("Expected a table with one trial or more. Received: none")
+        raise ValueError("Expected a table with at least one trial. Received: an empty table")
     names = [*columns, score]
     figure = Figure(figsize=(1.3 * len(names) + 1.4, 3.6), dpi=150, layout="constrained")
     axes = figure.subplots()
-    heights = np.stack([_axis(axes, i, table[name]) for i, name in enumerate(names)], axis=1)
+    heights = np.stack([_draw_axis(axes, i, table[name]) for i, name in enumerate(names)], axis=1)
     scores = table[score].to_numpy(float)
-    known = np.isfinite(scores)
-    colours = ScalarMappable(Normalize(*(np.nanmin(scores), np.nanmax(scores)) if known.any() else (0, 1)), "viridis")
-    for row in np.argsort(np.where(known, scores, -np.inf)):  # the best last, over the others
-        if known[row]:
+    scored = np.isfinite(scores)
+    colours = ScalarMappable(Normalize(*(np.nanmin(scores), np.nanmax(scores)) if scored.any() else (0, 1)), "viridis")
+    for row in np.argsort(np.where(scored, scores, -np.inf)):  # the best last, over the others
+        if scored[row]:
             best = scores[row] == np.nanmax(scores)
             axes.plot(heights[row], color=colours.to_rgba(scores[row]), linewidth=3 if best else 1.2)
         else:
@@ -45,19 +55,19 @@ def parallel_coordinates(table, columns, score="score"):
     axes.set(xticks=range(len(names)), xlim=(-0.3, len(names) - 0.4), ylim=(BELOW - 0.06, 1.06), yticks=[])
     axes.set_xticklabels([name.replace("_", " ") for name in names])
     axes.spines[:].set_visible(False)
-    failed = f", {np.sum(~known)} without a score" if not known.all() else ""
+    failed = f", {np.sum(~scored)} without a score" if not scored.all() else ""
     axes.set_title(f"{len(table)} trials{failed}", fontsize=9)
     figure.colorbar(colours, ax=axes, label=score)
     return figure
 
 
-def _axis(axes, i, column):
-    """Draws the axis of a column, and returns the heights, in [0, 1], at which its values lie."""
+def _draw_axis(axes: Axes, i: int, column: pd.Series) -> np.ndarray:
+    """Draws the axis of a column, and returns the heights of its values, in [0, 1]."""
     if pd.api.types.is_numeric_dtype(column):
-        there = column.dropna().astype(float)
-        logarithmic = len(there) and 0 < 20 * there.min() <= there.max()
+        numbers = column.dropna().astype(float)
+        logarithmic = len(numbers) and 0 < 20 * numbers.min() <= numbers.max()
         scale = np.log10 if logarithmic else np.asarray
-        ticks = np.unique(there)
+        ticks = np.unique(numbers)
         if len(ticks) > 5:
             middle = np.sqrt(ticks[0] * ticks[-1]) if logarithmic else (ticks[0] + ticks[-1]) / 2
             ticks = np.array([ticks[0], middle, ticks[-1]])
@@ -68,14 +78,14 @@ def _axis(axes, i, column):
         values = column.astype(str).where(column.notna()).map(dict(zip(labels, places, strict=True))).to_numpy(float)
     low, high = (places[0], places[-1]) if len(places) else (0, 0)
 
-    def height(value):
-        return (value - low) / (high - low) if high > low else 0.5 + 0 * value
+    def to_heights(values: np.ndarray) -> np.ndarray:
+        return (values - low) / (high - low) if high > low else 0.5 + 0 * values
 
     axes.plot([i, i], [0, 1], color="black", linewidth=0.8)
-    free = -np.inf
-    for label, place in zip(labels, places, strict=True):
-        if height(place) - free > 0.04:  # or it would cover the label below
-            axes.text(i + 0.04, height(place), label, fontsize=7, va="center", zorder=3,
+    last = -np.inf
+    for label, height in zip(labels, to_heights(places), strict=True):
+        if height - last > 0.04:  # or it would overlap the label below
+            axes.text(i + 0.04, height, label, fontsize=7, va="center", zorder=3,
                       bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6})  # fmt: skip
-            free = height(place)
-    return np.where(np.isfinite(values), height(values), BELOW)
+            last = height
+    return np.where(np.isfinite(values), to_heights(values), BELOW)

@@ -38,5 +38,5 @@ def test_one_trial_and_no_score_at_all():
     for table in (TABLE[:1], TABLE[3:]):
         figure = plots.parallel_coordinates(table, ["learning_rate", "objective"])
         assert written(figure) and figure.axes[0].get_title().startswith("1 trials")
-    with pytest.raises(ValueError, match="one trial or more"):
+    with pytest.raises(ValueError, match="at least one trial"):
         plots.parallel_coordinates(TABLE[:0], ["depth"])
