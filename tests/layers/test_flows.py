@@ -350,7 +350,7 @@ def test_objectives_that_ask_for_the_density_of_any_z(gradient, x):
     for name in ("iaf", "planar"):
         model = model_of(make(name), objective=objective)
         model.compile("adam")
-        with pytest.raises(ValueError, match=r"density of any z, which ImportanceWeighted.*this flow drew"):
+        with pytest.raises(ValueError, match=r"density for any z, which ImportanceWeighted.*this flow drew"):
             model.fit(x, verbose=0)
 
 
