@@ -1,7 +1,7 @@
 """Input data: conversion to arrays, and the checks before a model sees them."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,11 +10,9 @@ import pandas as pd
 import tensorflow as tf
 
 from iwae_tf.data import tables
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.layers import Column, rules
 from iwae_tf.types import Array
-
-if TYPE_CHECKING:
-    from iwae_tf.data.observation_model import ObservationModel
 
 #: Rows that are also checked after preprocessing; scoring checks all of them.
 NUM_PREPROCESSED = 100
@@ -74,7 +72,7 @@ def _of_pandas(x: pd.DataFrame | pd.Series) -> np.ndarray:
         ) from error
 
 
-def as_input(model: "ObservationModel", x: Array, whole: bool = True) -> np.ndarray:
+def as_input(model: ObservationModel, x: Array, whole: bool = True) -> np.ndarray:
     """Checks observations and returns them in the model's dtype; builds a model that is not built.
 
     Args:
@@ -98,17 +96,17 @@ def as_input(model: "ObservationModel", x: Array, whole: bool = True) -> np.ndar
     return x.astype(dtype, copy=False)
 
 
-def input_dtype(model: "ObservationModel", dtype: np.dtype) -> str:
+def input_dtype(model: ObservationModel, dtype: np.dtype) -> str:
     """Returns the name of the dtype in which the model reads data of `dtype`: floats in the dtype of its weights."""
     return model.dtype_policy.variable_dtype if dtype.kind == "f" else dtype.name
 
 
-def describe_shape(model: "ObservationModel") -> str:
+def describe_shape(model: ObservationModel) -> str:
     """Describes the shape of the model's data, for error messages."""
     return f"[{', '.join(map(str, ('n', *model.event_shape)))}]" if model.built else "[n, ...]"
 
 
-def check_input(model: "ObservationModel", x: np.ndarray) -> None:
+def check_input(model: ObservationModel, x: np.ndarray) -> None:
     """Raises a clear error unless the array can be a batch of the model's observations; see `as_input`."""
     if not model.built or x.ndim == 0 or x.shape[1:] != model.event_shape:
         raise ValueError(f"Expected data of shape {describe_shape(model)}. Received: shape {x.shape}")
@@ -139,7 +137,7 @@ def _check_values(layer: keras.layers.Layer, x: np.ndarray, missing: bool) -> No
         rules.check([rules.finite(x)])
 
 
-def check_dtype(model: "ObservationModel", dtype: np.dtype) -> None:
+def check_dtype(model: ObservationModel, dtype: np.dtype) -> None:
     """Raises a `TypeError` unless the model reads data of this dtype."""
     empty = np.zeros((0, *model.event_shape), dtype)
     rules.check_numeric(empty)
@@ -202,7 +200,7 @@ def get_x(batch: Any) -> Any:
 
 
 def iterate_x(
-    model: "ObservationModel", data: Array | tf.data.Dataset, batch_size: int = 100
+    model: ObservationModel, data: Array | tf.data.Dataset, batch_size: int = 100
 ) -> tuple[Iterator[np.ndarray], int | None]:
     """Returns an iterator over the checked x of every batch, and the number of batches or `None` if unknown.
 
@@ -223,7 +221,7 @@ def iterate_x(
     return (x[i : i + batch_size] for i in range(0, len(x), batch_size)), -(-len(x) // batch_size)
 
 
-def take_rows(model: "ObservationModel", data: Array | tf.data.Dataset, count: int) -> np.ndarray:
+def take_rows(model: ObservationModel, data: Array | tf.data.Dataset, count: int) -> np.ndarray:
     """Returns the checked x of the first `count` observations, or of all if there are fewer, as one array.
 
     Args:

@@ -10,7 +10,6 @@ import keras
 import tensorflow as tf
 
 from iwae_tf import random
-from iwae_tf.data import inputs
 from iwae_tf.layers import rules
 from iwae_tf.layers.observation import accepts_range
 from iwae_tf.layers.rules import Rule
@@ -47,6 +46,7 @@ class ObservationModel(keras.Model):
 
     Attributes:
       data_dtype: name of the dtype of the data that the model was fitted to; an export takes this dtype.
+      programs: compiled functions that `compiling.cached` keeps.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class ObservationModel(keras.Model):
         self.seed, self.incomplete = None if seed is None else int(seed), incomplete
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.data_dtype: str | None = None
+        self.programs: dict[tuple, Callable] = {}
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -103,15 +104,6 @@ class ObservationModel(keras.Model):
             context.training = outer
             if outer is None:  # otherwise the context belongs to an enclosing phase
                 self._maybe_reset_call_context()
-
-    def as_input(self, x: Array, whole: bool = True) -> tf.Tensor:
-        """Checks data and returns them as a tensor; see `data.inputs.as_input`.
-
-        A symbolic tensor passes unchecked, since it has no values yet.
-        """
-        if tf.is_tensor(x) and not isinstance(x, tf.SparseTensor) and not hasattr(x, "numpy"):
-            return x
-        return tf.convert_to_tensor(inputs.as_input(self, x, whole))
 
     def rules(self, x: Array) -> Iterator[Rule]:
         """Yields the rules that raw data must satisfy; see `layers.rules`."""

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -10,11 +10,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from iwae_tf.data import inputs
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.data.pipelines import batches
 from iwae_tf.types import Array, Data
-
-if TYPE_CHECKING:
-    from iwae_tf.data.observation_model import ObservationModel
 
 #: Rows per batch that are assumed where a pipeline does not know its batch size, to limit the bytes of an execution.
 ASSUMED_ROWS = 128
@@ -39,7 +37,7 @@ class Stream(NamedTuple):
 
 
 def make_stream(
-    model: "ObservationModel",
+    model: ObservationModel,
     data: Data,
     y: npt.ArrayLike | None = None,
     sample_weight: npt.ArrayLike | None = None,
@@ -89,7 +87,7 @@ def make_stream(
 
 
 def _stream_arrays(
-    model: "ObservationModel",
+    model: ObservationModel,
     data: Array,
     y: npt.ArrayLike | None,
     sample_weight: npt.ArrayLike | None,
@@ -120,7 +118,7 @@ def _require_targets(y: Any) -> Any:
 
 
 def _stream_dataset(
-    model: "ObservationModel", data: tf.data.Dataset, steps: int | None, argument: str, keep_targets: bool
+    model: ObservationModel, data: tf.data.Dataset, steps: int | None, argument: str, keep_targets: bool
 ) -> Stream:
     inputs.check_length(data, steps, argument)
     if keep_targets:
@@ -144,7 +142,7 @@ def _stream_dataset(
     return Stream(data, inputs.count_batches(data), num_bytes, inputs.input_dtype(model, dtype))
 
 
-def _check_spec(model: "ObservationModel", x: tf.TensorSpec) -> None:
+def _check_spec(model: ObservationModel, x: tf.TensorSpec) -> None:
     """Raises a clear error unless tensors of this spec can be batches of the model."""
     shape = x.shape[1:] if x.shape.rank else tf.TensorShape(None)
     if not model.built:
@@ -159,7 +157,7 @@ def _check_spec(model: "ObservationModel", x: tf.TensorSpec) -> None:
         raise ValueError(f"Expected data of shape {inputs.describe_shape(model)}. Received: shape {x.shape}{hint}")
 
 
-def _stream_iterator(model: "ObservationModel", data: Any) -> Stream:
+def _stream_iterator(model: ObservationModel, data: Any) -> Stream:
     first = next(data, None)
     if first is None:
         raise ValueError("Expected at least one batch of data. Received: none")
@@ -170,7 +168,7 @@ def _stream_iterator(model: "ObservationModel", data: Any) -> Stream:
     return Stream(generator, None, first[0].nbytes, first[0].dtype.name)
 
 
-def _conform(model: "ObservationModel", batch: Any) -> tuple:
+def _conform(model: ObservationModel, batch: Any) -> tuple:
     """Returns a batch of arrays as a tuple `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
     inputs.get_x(batch)
     x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(batch) if isinstance(batch, list) else batch)
@@ -184,7 +182,7 @@ def _conform(model: "ObservationModel", batch: Any) -> tuple:
     return (x,) if y is None else (x, y)
 
 
-def _check_first(model: "ObservationModel", batch: Any) -> tuple:
+def _check_first(model: ObservationModel, batch: Any) -> tuple:
     """Checks the first batch of a stream and returns it, so that it can be passed on like the others."""
     conformed = _conform(model, batch)
     inputs.as_input(model, conformed[0], whole=False)
@@ -194,7 +192,7 @@ def _check_first(model: "ObservationModel", batch: Any) -> tuple:
 class CheckedPyDataset(keras.utils.PyDataset):
     """A `PyDataset` with batches in the form that a model expects; it loads the batch that it checks only once."""
 
-    def __init__(self, model: "ObservationModel", data: keras.utils.PyDataset) -> None:
+    def __init__(self, model: ObservationModel, data: keras.utils.PyDataset) -> None:
         super().__init__(data.workers, data.use_multiprocessing, data.max_queue_size)
         self._data, self._conform = data, lambda batch: _conform(model, batch)
         if data.num_batches == 0:
@@ -220,7 +218,7 @@ class CheckedPyDataset(keras.utils.PyDataset):
 
 
 def check_batch(
-    model: "ObservationModel", x: Array, y: npt.ArrayLike | None, sample_weight: npt.ArrayLike | None
+    model: ObservationModel, x: Array, y: npt.ArrayLike | None, sample_weight: npt.ArrayLike | None
 ) -> Rows:
     """Checks a single batch and returns its x, targets and weights, x and weights as tensors."""
     x = inputs.as_input(model, x, whole=False)

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
@@ -10,17 +9,15 @@ from tensorflow_probability import distributions as tfd
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_count
 from iwae_tf.estimates import likelihood
+from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.heterogeneous import ColumnProduct
 from iwae_tf.types import Array, Seed
-
-if TYPE_CHECKING:
-    from iwae_tf.model import IWAE
 
 #: A function of data `[batch, *event_shape]`, k (int32) and a seed (int32[2]) to data of the same shape.
 Program = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def impute(model: "IWAE", x: Array, num_samples: int = 1000, seed: Seed | None = None) -> tf.Tensor:
+def impute(model: Hierarchy, x: Array, num_samples: int = 1000, seed: Seed | None = None) -> tf.Tensor:
     """Fills missing entries with estimates of E[x_missing | x_observed]; memory does not grow with `num_samples`.
 
     The estimate is self-normalised importance sampling with q(z|x) as the proposal: sum_i w~_i E[x_missing | z_i], with
@@ -84,7 +81,7 @@ def average(
     return tf.while_loop(lambda i, *_: i * chunk_size < num_samples, add, start, parallel_iterations=1)[-1]
 
 
-def _make_program(model: "IWAE") -> Program:
+def _make_program(model: Hierarchy) -> Program:
     """Makes the function that estimates all entries of observations with missing entries."""
     size = likelihood.choose_chunk_size(model)
     dtype = tf.as_dtype(model.dtype_policy.variable_dtype)

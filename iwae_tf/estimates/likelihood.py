@@ -3,17 +3,15 @@
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_count
+from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.log_weights import effective_sample_size_of_sums, standard_error
 from iwae_tf.types import Array, Seed
-
-if TYPE_CHECKING:
-    from iwae_tf.model import IWAE
 
 #: Samples are scored in chunks of the smallest of these sizes that is at least k, or of the largest. The size is part
 #: of what a seed means.
@@ -85,7 +83,7 @@ def stream(
     return Estimate(log_sum - tf.math.log(k), standard_error(effective, k), effective, largest)
 
 
-def choose_chunk_size(model: "IWAE") -> int:
+def choose_chunk_size(model: Hierarchy) -> int:
     """Chooses the number of samples scored at once: `MOST_SAMPLES`, or fewer where they would exceed `MEMORY`.
 
     The memory of a sample is counted as the outputs of all operations of its scoring, none of them freed. The number
@@ -103,7 +101,7 @@ def choose_chunk_size(model: "IWAE") -> int:
     return int(min(max(MEMORY // needed, 1), MOST_SAMPLES))
 
 
-def get_program(model: "IWAE") -> Program:
+def get_program(model: Hierarchy) -> Program:
     """Returns the compiled function that scores observations; the model keeps it.
 
     It can be called in a `tf.function` too. It raises a `tf.errors.InvalidArgumentError` for data that do not match
@@ -112,7 +110,7 @@ def get_program(model: "IWAE") -> Program:
     return compiling.cached(model, functools.partial(_make_program, model), "likelihood")
 
 
-def _make_program(model: "IWAE") -> Program:
+def _make_program(model: Hierarchy) -> Program:
     """Makes the function that scores observations.
 
     It scores each observation on its own, in chunks of samples, with noise derived from the seed and the observation.
@@ -169,7 +167,7 @@ def _make_program(model: "IWAE") -> Program:
     return compiling.with_fallback(model, make)
 
 
-def estimate(model: "IWAE", x: Array, num_samples: int = 5000, seed: Seed | None = None) -> Estimate:
+def estimate(model: Hierarchy, x: Array, num_samples: int = 5000, seed: Seed | None = None) -> Estimate:
     """Estimates log p(x) by L_k with k = `num_samples`; memory does not grow with k.
 
     Args:

@@ -1,16 +1,14 @@
 """The inference network: the order in which z_1, ..., z_L are drawn, and what each of them depends on."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.layers.base import StochasticLayer, emit
-
-if TYPE_CHECKING:
-    from iwae_tf.hierarchy.hierarchy import Hierarchy
 
 
 class BottomUp:
@@ -20,7 +18,7 @@ class BottomUp:
       model: the model whose encoder this is.
     """
 
-    def __init__(self, model: "Hierarchy") -> None:
+    def __init__(self, model: ObservationModel) -> None:
         self.model = model
 
     @property

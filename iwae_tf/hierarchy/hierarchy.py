@@ -51,6 +51,7 @@ class Hierarchy(ObservationModel):
                 raise TypeError(f"Expected a Keras layer that returns a tfd.Distribution. Received: {layer!r}")
             if getattr(layer, "seed", 0) is None:
                 layer.seed = random.derive(self.seed, i)
+        self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
         self._inference = Ladder(self) if ladder else BottomUp(self)
 
     @property

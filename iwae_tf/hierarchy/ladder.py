@@ -1,17 +1,14 @@
 """Ladder inference: q(z|x) drawn from the top down, merged with the generative network's conditionals."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.hierarchy.bottom_up import BottomUp, build_layer
 from iwae_tf.layers.axes import merge_leading_axes
 from iwae_tf.layers.normal import IndependentNormal, Normal
-
-if TYPE_CHECKING:
-    from iwae_tf.hierarchy.hierarchy import Hierarchy
 
 
 class Ladder(BottomUp):
@@ -35,7 +32,7 @@ class Ladder(BottomUp):
       Sønderby, Raiko, Maaløe, Sønderby & Winther 2016, Ladder Variational Autoencoders, arXiv:1602.02282.
     """
 
-    def __init__(self, model: "Hierarchy") -> None:
+    def __init__(self, model: ObservationModel) -> None:
         super().__init__(model)
         for layer in (*model.encoder, *model.decoder[:-1]):
             if not isinstance(layer, IndependentNormal):

@@ -1,19 +1,16 @@
 """The summary of a model: a table of its stochastic layers."""
 
 import itertools
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.layers.axes import ReshapedBatch
 
-if TYPE_CHECKING:
-    from iwae_tf.hierarchy.hierarchy import Hierarchy
 
-
-def tabulate(model: "Hierarchy") -> pd.DataFrame:
+def tabulate(model: ObservationModel) -> pd.DataFrame:
     """Makes a table of the stochastic layers of a model: the layers of q bottom up, then the layers of p top down.
 
     Args:
@@ -47,13 +44,13 @@ def tabulate(model: "Hierarchy") -> pd.DataFrame:
     )
 
 
-def name_layers(model: "Hierarchy") -> list[str]:
+def name_layers(model: ObservationModel) -> list[str]:
     """Returns the density and the name of each layer, such as "q(z1|x) (independent_normal)", in the table's order."""
     rows = tabulate(model)
     return [f"{density} ({layer})" for density, layer in zip(rows.density, rows.layer, strict=True)]
 
 
-def to_text(model: "Hierarchy") -> str:
+def to_text(model: ObservationModel) -> str:
     """Returns the summary as text: the model's name and objective, the table, and the number of parameters."""
     lines = tabulate(model).to_string(index=False, formatters={"parameters": _format_count})
     if model.built:
@@ -64,7 +61,7 @@ def to_text(model: "Hierarchy") -> str:
     return f"Model {model.name!r}, objective {model.objective}\n\n{lines}\n\n{last}"
 
 
-def _name_densities(model: "Hierarchy") -> list[str]:
+def _name_densities(model: ObservationModel) -> list[str]:
     """Names the densities of the table's rows in the words of the docs."""
     latents = [f"z{i}" for i in range(1, len(model.encoder) + 1)]
     variables = ["x", *latents]
@@ -79,7 +76,7 @@ def _name_densities(model: "Hierarchy") -> list[str]:
     return [*q, f"p({latents[-1]})", *p]
 
 
-def _compute_distributions(model: "Hierarchy") -> list[tfd.Distribution]:
+def _compute_distributions(model: ObservationModel) -> list[tfd.Distribution]:
     """Computes the distributions of the table's rows for an observation of zeros."""
     x = tf.zeros([1, *model.event_shape], model.dtype_policy.variable_dtype)
     posteriors, z = model.infer(model.posterior(x), (), tf.zeros(2, tf.int32))

@@ -6,16 +6,14 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.files import remove, write_whole
 from iwae_tf.training.executions import get_metric_variables, get_variables
-
-if TYPE_CHECKING:
-    from iwae_tf.training.multi_sample_model import MultiSampleModel
 
 VARIABLES, STATE, SUMS = "variables.npz", "training.json", "sha256.json"
 #: Checkpoints that are kept: the last, and the one before it in case the last is damaged.
@@ -53,7 +51,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._resumed: dict[str, Any] = {"epoch": 0, "executions": 0, "metrics": []}
         self.seconds = 0.0
 
-    def restore(self, model: "MultiSampleModel") -> int:
+    def restore(self, model: ObservationModel) -> int:
         """Restores the state of a compiled model, and removes log lines of unfinished epochs.
 
         Returns:

@@ -7,18 +7,16 @@ part of the program: one call of XLA runs them all, with the data of all of them
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from iwae_tf import compiling
 from iwae_tf.data import inputs
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.data.pipelines import Execution
 from iwae_tf.layers import rules
-
-if TYPE_CHECKING:
-    from iwae_tf.training.multi_sample_model import MultiSampleModel
 
 #: Most steps per execution when their number is chosen here: enough to make the call negligible.
 MOST_STEPS = 100
@@ -68,7 +66,7 @@ def acts_every(callbacks: Iterable[keras.callbacks.Callback]) -> int | None:
     return math.gcd(*(n for n in frequencies if isinstance(n, int))) or None
 
 
-def unpack(model: "MultiSampleModel", batch: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+def unpack(model: ObservationModel, batch: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Returns the x of a batch in the model's dtype, and the weights of its rows, `[batch]` or `None`."""
     x, _, weights = keras.utils.unpack_x_y_sample_weight(batch)
     x = tf.convert_to_tensor(x)
@@ -117,7 +115,7 @@ class Executions:
         `hooks.WatchStreams`.
     """
 
-    model: "MultiSampleModel"
+    model: ObservationModel
     program: Program
     take: Callable[[Any, "Executions"], Iterator[tuple]]
     guard: Callable[..., Logs] | None = None
@@ -138,7 +136,7 @@ class Executions:
 
 
 def make_function(
-    model: "MultiSampleModel", step: Callable[[Any], Logs], num_steps: int, keep_logs: bool = False
+    model: ObservationModel, step: Callable[[Any], Logs], num_steps: int, keep_logs: bool = False
 ) -> Executions:
     """Makes the function that Keras calls for every execution.
 
@@ -206,18 +204,18 @@ def _dtypes(logs: Logs) -> Any:
     return tf.nest.map_structure(lambda value: value.dtype, logs)
 
 
-def get_variables(model: "MultiSampleModel") -> list[Any]:
+def get_variables(model: ObservationModel) -> list[Any]:
     """Returns what a step changes and later steps depend on: the model's variables and the optimiser's."""
     return [*model.variables, *model.optimizer.variables]
 
 
-def get_metric_variables(model: "MultiSampleModel") -> list[Any]:
+def get_metric_variables(model: ObservationModel) -> list[Any]:
     """Returns the variables that hold the logs of the epoch so far."""
     return [variable for metric in model.metrics for variable in metric.variables]
 
 
 def _stack_batches(
-    model: "MultiSampleModel", pull: Callable[..., tuple], iterator: Any, num_steps: int
+    model: ObservationModel, pull: Callable[..., tuple], iterator: Any, num_steps: int
 ) -> Iterator[Group]:
     """Yields stacked batches of equal size, their weights, and their number: all full batches, then a partial one.
 
@@ -261,7 +259,7 @@ def _has_whole_executions(iterator: Any) -> bool:
     return isinstance(getattr(iterator, "element_spec", None), Execution)
 
 
-def _raise_invalid(model: "MultiSampleModel", x: tf.Tensor, weights: tf.Tensor | None = None) -> None:
+def _raise_invalid(model: ObservationModel, x: tf.Tensor, weights: tf.Tensor | None = None) -> None:
     """Raises the error for rows, or weights of rows, that are not valid."""
     inputs.check_input(model, x.numpy())
     inputs.as_weights(weights, len(x))
@@ -280,9 +278,7 @@ def _unpack_part(part: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
     return x, None if isinstance(sample_weight, tf.NoneTensorSpec) else sample_weight
 
 
-def _pull(
-    model: "MultiSampleModel", iterator: Any, num_steps: tf.Tensor
-) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+def _pull(model: ObservationModel, iterator: Any, num_steps: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
     """Takes up to `num_steps` batches off an iterator.
 
     Returns:

@@ -1,18 +1,16 @@
 """The data of one `fit`, ready for the compiled loop over the steps."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.data import streams
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.data.streams import Stream, make_stream
 from iwae_tf.training import executions, replicas
 from iwae_tf.types import Data
-
-if TYPE_CHECKING:
-    from iwae_tf.training.multi_sample_model import MultiSampleModel
 
 
 class Feed(NamedTuple):
@@ -36,7 +34,7 @@ class Feed(NamedTuple):
 
 
 def prepare(
-    model: "MultiSampleModel",
+    model: ObservationModel,
     data: streams.Rows,
     validation_data: Data | streams.Rows | None = None,
     *,
@@ -92,7 +90,7 @@ def prepare(
 
 
 def for_keras(
-    model: "MultiSampleModel", stream: Stream, steps: int | None, keep_targets: bool = False, first_pass: int = 0
+    model: ObservationModel, stream: Stream, steps: int | None, keep_targets: bool = False, first_pass: int = 0
 ) -> tuple[Any, int | None]:
     """Returns the data of a stream as the model's loop reads them, and the steps per epoch as Keras counts them.
 

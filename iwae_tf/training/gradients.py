@@ -10,18 +10,14 @@ Values per observation are averaged over the batch, so that gradients of parts o
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
-from iwae_tf.hierarchy import Terms
+from iwae_tf.hierarchy import Hierarchy, Terms
 from iwae_tf.log_weights import effective_sample_size
 from iwae_tf.objectives import Objective
-
-if TYPE_CHECKING:
-    from iwae_tf.model import IWAE
 
 #: One for each trainable variable; `None` where the loss does not depend on it.
 Gradients = list[tf.Tensor | None]
@@ -30,7 +26,7 @@ Metrics = dict[str, tf.Tensor]
 
 
 def compute(
-    model: "IWAE",
+    model: Hierarchy,
     objective: Objective,
     x: tf.Tensor,
     seed: tf.Tensor,
@@ -76,7 +72,7 @@ def compute(
     return gradients, values
 
 
-def check_objective(model: "IWAE", objective: Objective) -> None:
+def check_objective(model: Hierarchy, objective: Objective) -> None:
     """Raises a `ValueError` if the model has a ladder and the objective follows different bounds for the networks.
 
     The q of a ladder contains parameters of p, which could follow only one of them. Path gradients are fine: they
@@ -84,7 +80,7 @@ def check_objective(model: "IWAE", objective: Objective) -> None:
     """
     if model.ladder and (objective.inference or objective.score_weights or objective.sleep):
         raise ValueError(
-            f"Expected an objective with one bound for both networks, since with ladder=True they share parameters. "
+            f"Expected an objective that both networks follow, since with ladder=True they share parameters. "
             f"Received: {objective!r}"
         )
 
@@ -101,7 +97,7 @@ def compute_metrics(objective: Objective, terms: Terms, kl_weight: float | tf.Te
     }
 
 
-def mean_loss(model: "IWAE", values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
+def mean_loss(model: Hierarchy, values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
     """Computes the scalar loss of values `[batch]`: their weighted mean plus the layers' regularisation losses."""
     if sample_weight is not None:
         values *= tf.cast(sample_weight, values.dtype)
@@ -122,7 +118,7 @@ class _Batch:
       state: the networks' state before `infer`, which `score_given` starts from again.
     """
 
-    model: "IWAE"
+    model: Hierarchy
     objective: Objective
     inference: Objective
     x: tf.Tensor
@@ -265,7 +261,7 @@ def _differentiate_dreams(batch: _Batch) -> Gradients:
     return tape.gradient(loss, model.trainable_variables)
 
 
-def _mix_in(model: "IWAE", gradients: Gradients, others: Gradients, share: float = 1.0) -> Gradients:
+def _mix_in(model: Hierarchy, gradients: Gradients, others: Gradients, share: float = 1.0) -> Gradients:
     """Returns `gradients`, with `share` of `others` mixed in for the variables of the inference network."""
     own = {id(v) for layer in model.encoder for v in layer.trainable_variables}
     mixed: Gradients = []

@@ -2,16 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.training.executions import Executions
-
-if TYPE_CHECKING:
-    from iwae_tf.training.multi_sample_model import MultiSampleModel
 
 
 class WatchStreams(keras.callbacks.Callback):
@@ -40,7 +38,7 @@ class WatchStreams(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def surround(model: "MultiSampleModel", callbacks: Any) -> Iterator[list[keras.callbacks.Callback]]:
+def surround(model: ObservationModel, callbacks: Any) -> Iterator[list[keras.callbacks.Callback]]:
     """Yields the callbacks of a user, as `keras.Model.fit` accepts them, with our own before and after them.
 
     Between the first and the last, at the end of an epoch, TensorFlow records all summaries. Otherwise Keras'

@@ -3,19 +3,17 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_choice
+from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.data.pipelines import Execution
 from iwae_tf.layers import rules
 from iwae_tf.training.executions import Executions, Logs, unpack
-
-if TYPE_CHECKING:
-    from iwae_tf.training.multi_sample_model import MultiSampleModel
 
 #: Names of strategies: one process with all its devices, or the processes that TF_CONFIG names.
 STRATEGIES = {
@@ -75,7 +73,7 @@ def report_lost_workers() -> Iterator[None]:
         ) from error
 
 
-def make_function(model: "MultiSampleModel", num_steps: int, train: bool) -> Executions:
+def make_function(model: ObservationModel, num_steps: int, train: bool) -> Executions:
     """Makes the function that Keras calls for every execution, as `executions.make_function` does for one device.
 
     Every replica computes its part of the batch with its own noise. The gradient is the gradient of the mean over the
@@ -158,7 +156,7 @@ def _join(steps: tf.Tensor | None, rest: tf.Tensor) -> tf.Tensor | None:
     return None if steps is None else tf.concat([tf.reshape(steps, [-1, *rest.shape[1:]]), rest], 0)
 
 
-def _total(model: "MultiSampleModel", values: Logs, sample_weight: tf.Tensor | None) -> tf.Tensor:
+def _total(model: ObservationModel, values: Logs, sample_weight: tf.Tensor | None) -> tf.Tensor:
     """Sums the logs over the rows: the metrics in their order, then the number of rows or the sum of their weights."""
     loss = values["loss"]
     weights = tf.ones_like(loss) if sample_weight is None else tf.cast(sample_weight, loss.dtype)

@@ -115,7 +115,7 @@ def test_names_the_row_of_the_second_half():
         model.fit(data.batches(x, 200, shuffle=False), callbacks=[callbacks.NonFiniteGuard()], verbose=0)
 
 
-@pytest.mark.parametrize("arguments", [{"action": "ignore"}, {"most": 0}])
+@pytest.mark.parametrize("arguments", [{"action": "ignore"}, {"max_skipped": 0}])
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         callbacks.NonFiniteGuard(**arguments)
