@@ -3,7 +3,7 @@
 A layer has the name that `tfp.layers` gives it (`IndependentNormal`, `IndependentBernoulli`, `IndependentPoisson`,
 `MultivariateNormalTriL`), and otherwise the name of its distribution in `tfp.distributions` (`Categorical`,
 `ContinuousBernoulli`, `NegativeBinomial`) or in the literature (`RealNVP`, `VampPrior`). Every
-`ObservationLayer` is independent over the entries of its event, whether its name says so or not.
+`ObservationLayer`, and `Categorical`, is independent over the entries of its event, whether its name says so or not.
 """
 
 from iwae_tf.layers.base import StochasticLayer
