@@ -240,8 +240,9 @@ PACKAGES = (
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_reference_has_every_public_name(package):
-    """A package's page lists its public names, by one directive for all or by one for each."""
+    """A package's page lists its classes and functions, by one directive for all or by one for each."""
     text = (ROOT / "docs" / "api" / f"{package}.md").read_text()
     if not re.search(rf"^::: iwae_tf\.{package}$", text, re.MULTILINE):
         listed = re.findall(rf"^::: iwae_tf\.{package}\S*\.(\w+)$", text, re.MULTILINE)
-        assert sorted(listed) == sorted(getattr(iwae_tf, package).__all__)
+        module = getattr(iwae_tf, package)
+        assert sorted(listed) == sorted(name for name in module.__all__ if callable(getattr(module, name)))
