@@ -24,6 +24,8 @@ NAMES: dict[str, Loader] = {}
 def register(name: str, load: Loader) -> None:
     """Gives a data set a name, for `load`, `runs.Config`, the command line and the tuner.
 
+    Runs of the command line and the tuner need images, uint8 or floats in [0, 1].
+
     Args:
       name: the new name.
       load: function from `data_dir` (a path or `None`) to the training, validation and test data: three arrays
@@ -44,7 +46,6 @@ def register(name: str, load: Loader) -> None:
 
       data.register("wine", load_rows)
       data.load("wine").event_shape  # (13,)
-      runs.Config(dataset="wine", likelihood="normal")
       ```
     """
     if name in NAMES:

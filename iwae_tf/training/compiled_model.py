@@ -175,7 +175,7 @@ class CompiledModel(ObservationModel):
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> Logs:
-        self._track(self.compute_metrics(data, self.next_seed()), data)
+        self._track(self.compute_batch_metrics(data, self.next_seed()), data)
         return self.get_metrics_result()
 
     def batch_gradients(self, data: Any) -> gradients.Gradients:
@@ -195,7 +195,7 @@ class CompiledModel(ObservationModel):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
             return gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
 
-    def compute_metrics(self, data: Any, seed: tf.Tensor) -> gradients.Metrics:
+    def compute_batch_metrics(self, data: Any, seed: tf.Tensor) -> gradients.Metrics:
         """Computes the metrics of a batch in evaluation, each `[batch]`; the weight of the KL is 1."""
         objective, (x, _) = self.objective, executions.unpack(self, data)
         with self.phase(training=False):

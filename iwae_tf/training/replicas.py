@@ -96,7 +96,7 @@ def make_function(model: ObservationModel, num_steps: int, train: bool) -> Execu
         x, sample_weight = unpack(model, data)
         data = rules.assert_rules(x, model.rules(x)), None, sample_weight
         if not train:
-            return _total(model, model.compute_metrics(data, seed), sample_weight)
+            return _total(model, model.compute_batch_metrics(data, seed), sample_weight)
         gradients, values = model.compute_gradients(data, seed)
         rows = tf.cast(tf.shape(x)[0], values["loss"].dtype)
         share = rows / context.all_reduce(SUM, rows)
