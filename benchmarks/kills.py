@@ -81,7 +81,8 @@ def main(
             moment = {kills - 2: "model", kills - 1: "export"}.get(i, "checkpoint" if i % 5 == 4 else None)
             hit = killed(broken, epochs, moment, draw.uniform(0, seconds / 2) if moment is None else 0)
             found = [path.name for path in part.glob("checkpoints/*")]
-            log.append({"moment": moment or "random", "killed": hit, "epochs": checkpoints.latest(part), "left": found})
+            done = checkpoints.count_epochs(part)
+            log.append({"moment": moment or "random", "killed": hit, "epochs": done, "left": found})
             typer.echo(f"{i + 1}: {log[-1]}")
         finished(broken, epochs)
         same = all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in

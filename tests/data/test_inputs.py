@@ -6,8 +6,7 @@ from scipy import sparse
 
 import iwae_tf
 from iwae_tf import data, layers, objectives
-from iwae_tf.data import inputs
-from iwae_tf.data import streams
+from iwae_tf.data import inputs, streams
 
 X = np.arange(12, dtype=np.float32).reshape(6, 2)
 NAN = np.nan
