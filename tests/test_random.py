@@ -81,9 +81,9 @@ def test_indices_come_with_their_probabilities(jit_compile):
     draw = lambda: random.categorical(log_weights, random.as_seed(3), 20_000)  # noqa: E731
     indices = (draw if jit_compile is None else tf.function(draw, jit_compile=jit_compile))().numpy()
     np.testing.assert_array_equal(indices, draw())
-    found = np.array([(indices == i).mean(0) for i in range(4)])
+    frequencies = np.array([(indices == i).mean(0) for i in range(4)])
     p = tf.nn.softmax(log_weights, 0).numpy()
-    assert indices.dtype == np.int32 and (abs(found - p) <= 5 * np.sqrt(p * (1 - p) / 20_000)).all()
+    assert indices.dtype == np.int32 and (abs(frequencies - p) <= 5 * np.sqrt(p * (1 - p) / 20_000)).all()
 
 
 def test_an_index_of_one():

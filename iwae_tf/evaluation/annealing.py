@@ -112,7 +112,8 @@ def bdmc(
 
     Example:
       ```python
-      table = evaluation.bdmc(model, num_observations=5, num_steps=20, num_chains=4, num_leapfrog_steps=2)
+      shallow = iwae_tf.mlp((8, 8, 1), (4,), ((16,),), seed=0)
+      table = evaluation.bdmc(shallow, num_observations=5, num_steps=20, num_chains=4, num_leapfrog_steps=2)
       table[["lower", "upper", "gap"]].mean()
       ```
     """

@@ -66,9 +66,9 @@ def test_nothing_is_lost_without_units_that_say_nothing(x):
     first.assign(value)
     units = evaluation.active_units(model, x, threshold=1e-6)
     assert list(units.index[~units.active]) == dead
-    found = evaluation.without_inactive(model, x, units, 200)
+    without = evaluation.without_inactive(model, x, units, 200)
     whole = evaluation.log_likelihood(model, x, 200)
-    np.testing.assert_allclose(found.log_likelihood, whole.log_likelihood, atol=1e-3)
+    np.testing.assert_allclose(without.log_likelihood, whole.log_likelihood, atol=1e-3)
     # Without a unit that counts something is lost; without all of them x is independent of z.
     none = evaluation.without_inactive(model, x, units.assign(active=False), 200)
     assert (none.standard_error < 1e-3).all()

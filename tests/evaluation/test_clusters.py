@@ -41,8 +41,8 @@ def test_the_most_probable_component_is_the_nearest(x):
     table = evaluation.responsibilities(model, x, seed=1)
     twice = evaluation.responsibilities(model, tf.data.Dataset.from_tensor_slices(x).batch(20), seed=1)
     assert table.equals(twice)
-    seen = model.preprocess(model.as_input(x), iwae_tf.random.fold_in(iwae_tf.random.as_seed(1), 0))
-    distances = np.linalg.norm(model.posterior(seen).mean()[:, None] - model.prior.loc.numpy(), axis=-1)
+    processed = model.preprocess(model.as_input(x), iwae_tf.random.fold_in(iwae_tf.random.as_seed(1), 0))
+    distances = np.linalg.norm(model.posterior(processed).mean()[:, None] - model.prior.loc.numpy(), axis=-1)
     np.testing.assert_array_equal(table.most_probable, distances.argmin(1))  # all scales are 1 at the start
 
 

@@ -14,11 +14,11 @@ def test_moments_are_those_of_the_gradients_one_by_one(x):
     model = small_model(preprocessing=layers.StochasticBinarization("threshold"))
     table = evaluation.gradient_snr(model, x, 5, seed=3)
     seed = random.fold_in(random.as_seed(3), 1)
-    seen = model.preprocess(model.as_input(x), seed)
-    repeats = [gradients.compute(model, model.objective, seen, random.fold_in(seed, i))[0] for i in range(5)]
+    processed = model.preprocess(model.as_input(x), seed)
+    repeats = [gradients.compute(model, model.objective, processed, random.fold_in(seed, i))[0] for i in range(5)]
     encoder = len(model.encoder[0].trainable_variables)
     for network, part in (("encoder", slice(encoder)), ("decoder", slice(encoder, None))):
-        g = np.array([np.concatenate([np.ravel(v) for v in found[part]]) for found in repeats], np.float64)
+        g = np.array([np.concatenate([np.ravel(v) for v in repeat[part]]) for repeat in repeats], np.float64)
         mean, variance = g.mean(0), g.var(0, ddof=1)
         row = table[table.network == network].iloc[0]
         assert row.objective == repr(model.objective)

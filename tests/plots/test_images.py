@@ -27,10 +27,10 @@ def test_samples_show_the_models_samples(trained):
 def test_reconstructions_stand_below_what_the_model_sees(trained, x):
     image = canvas(plots.reconstructions(trained, x[:13], seed=1))
     assert image.shape == (4 * 9 + 1, 10 * 9 + 1)
-    seen = trained.preprocess(x[:13], trained.next_seed(1)).numpy()[..., 0]
-    np.testing.assert_array_equal(image[1:9, 1:9], seen[0])
+    processed = trained.preprocess(x[:13], trained.next_seed(1)).numpy()[..., 0]
+    np.testing.assert_array_equal(image[1:9, 1:9], processed[0])
     np.testing.assert_allclose(image[10:18, 1:9], trained.reconstruct(x[:13], seed=1)[0, ..., 0], atol=1e-6)
-    np.testing.assert_array_equal(image[19:27, 19:27], seen[12])
+    np.testing.assert_array_equal(image[19:27, 19:27], processed[12])
 
 
 def test_only_images():
@@ -52,8 +52,8 @@ def test_interpolations_begin_and_end_with_the_codes(trained, x):
     image = canvas(plots.interpolations(trained, x[:3], x[3:6], 5, seed=1))
     assert image.shape == (3 * 9 + 1, 5 * 9 + 1)
     seed = trained.next_seed(1)
-    seen = trained.preprocess(x[3:6], seed)
-    expected = trained.generate(0, trained.posterior(seen).mean(), None).mean()
+    processed = trained.preprocess(x[3:6], seed)
+    expected = trained.generate(0, trained.posterior(processed).mean(), None).mean()
     np.testing.assert_allclose(image[10:18, 37:45], expected[1, ..., 0], atol=1e-6)
 
 
