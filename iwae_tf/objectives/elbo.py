@@ -13,8 +13,8 @@ from iwae_tf.objectives.base import Objective
 class ELBO(Objective):
     """The evidence lower bound, E log p(x|z) - beta KL(q(z|x) || p(z)), by Monte Carlo.
 
-    With beta = 1 it is the objective of the VAE. Any other beta makes it the objective of the beta-VAE, which is a lower
-    bound of log p(x) only for beta >= 1.
+    With beta = 1 it is the objective of the VAE. Any other beta makes it the objective of the beta-VAE, a lower bound
+    of log p(x) only for beta >= 1.
 
     With free bits each stochastic layer's KL, averaged over the batch and the samples, counts as max(free_bits, KL). A
     layer below that floor gets no gradient from its KL, and so has no reason to collapse. Kingma et al. apply the floor
