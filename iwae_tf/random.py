@@ -53,8 +53,10 @@ def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
     return tf.cast(tf.convert_to_tensor(generator.next()), tf.int32)
 
 
-def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
+def fold_in(seed: tf.Tensor | None, data: int | tf.Tensor) -> tf.Tensor:
     """Derives a stateless seed from `seed` and the integer `data`; different data give independent draws.
+
+    With `None` the result is a new seed at every call, as for the distributions of TFP.
 
     Example:
       ```python
@@ -62,7 +64,7 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
       first, second = random.fold_in(seed, 0), random.fold_in(seed, 1)
       ```
     """
-    return tf.random.fold_in(seed, data, alg=_ALGORITHM)
+    return tf.random.fold_in(samplers.sanitize_seed(seed) if seed is None else seed, data, alg=_ALGORITHM)
 
 
 def fold_in_rows(seed: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iwae_tf import random
+from iwae_tf import layers, random
 
 
 def test_as_seed_takes_integers_and_pairs():
@@ -100,3 +100,19 @@ def test_distributions_take_the_seeds_of_tfp(model, x):
         draws.append([q.sample(seed=5), q.sample()])
     np.testing.assert_array_equal(*draws)
     assert np.isfinite(model.prior().sample(2)).all()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.NormalMixture(2, num_components=2),
+        layers.DiscretizedLogistic(2, num_components=2),
+        layers.Heterogeneous({"a": "real", "b": "count"}),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_draws_without_a_seed(layer):
+    """Distributions that draw in several steps draw anew at every call, like those of TFP."""
+    distribution = layer(tf.zeros([50, 3]))
+    first, second = distribution.sample(), distribution.sample()
+    assert np.any(first != second)
