@@ -87,7 +87,7 @@ def _name_distribution(distribution: tfd.Distribution) -> str:
     """Names the distribution, ignoring wrappers such as `tfd.Independent`."""
     while isinstance(distribution, ReshapedBatch) or hasattr(distribution, "reinterpreted_batch_ndims"):
         distribution = distribution.distribution
-    return type(distribution).__name__
+    return type(distribution).__name__.removesuffix("Distribution")
 
 
 def _format_count(count: int | str) -> str:

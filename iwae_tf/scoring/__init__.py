@@ -7,8 +7,8 @@ from pathlib import Path
 import tqdm
 
 from iwae_tf.checks import check_count
-from iwae_tf.scoring import endpoint, sources
-from iwae_tf.scoring.writer import ScoreWriter, Summary, check_destination
+from iwae_tf.scoring import endpoint, sources, writer
+from iwae_tf.scoring.writer import Summary
 
 __all__ = ["Summary", "score"]
 
@@ -65,19 +65,19 @@ def score(
     check_count(batch_size, "batch_size")
     if header not in (None, True, False):
         raise ValueError(f"Expected header to be True, False or None. Received: {header!r}")
-    check_destination(destination, overwrite)
+    writer.check_destination(destination, overwrite)
     sources.check_kind(source)
     scorer = endpoint.Scorer(saved_model)
     opened = sources.open_source(source, scorer.event_shape, scorer.dtype, scorer.columns, header)
     about = {"model": scorer.digest, "source": opened.fingerprint(), "rows": opened.total, "header": header}
     with (
-        ScoreWriter(destination, about, overwrite) as writer,
-        tqdm.tqdm(total=opened.total, initial=writer.count, unit="row", disable=not verbose) as bar,
+        writer.ScoreWriter(destination, about, overwrite) as output,
+        tqdm.tqdm(total=opened.total, initial=output.count, unit="row", disable=not verbose) as bar,
     ):
-        rows = opened.rows(writer.count)
+        rows = opened.rows(output.count)
         while batch := list(itertools.islice(rows, batch_size)):
-            writer.append(batch, scorer.score(batch))
+            output.append(batch, scorer.score(batch))
             bar.update(len(batch))
-            if not writer.any_scored and writer.count >= MAX_REJECTED_FIRST:
+            if not output.any_scored and output.count >= MAX_REJECTED_FIRST:
                 break
-        return writer.finish(opened, scorer.score_dtype)
+        return output.finish(opened, scorer.score_dtype)
