@@ -32,7 +32,7 @@ def compare(runs: Sequence[str | os.PathLike], output: str | os.PathLike, overwr
     Example:
       ```python
       table = runs.compare(["runs/digits", "runs/digits-elbo"], "comparison")
-      table[["objective", "test_log_likelihood"]]
+      table.test_log_likelihood  # in nats, the best first
       ```
     """
     if len(runs) < 2:
