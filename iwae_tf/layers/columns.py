@@ -48,7 +48,8 @@ class Column:
         values, or of log(1 + x) for counts.
       scale: standard deviation of the same numbers.
       categories: the values that the codes 0, 1, ... stand for, at least two; only for a category.
-      dtype: name of the pandas dtype that decoding restores, or "ordered category".
+      dtype: name of the pandas dtype that decoding restores, or "ordered category". The default is "category" for a
+        category, and "float64" otherwise.
 
     Raises:
       ValueError: if the kind is unknown, `scale` is not positive, or the categories do not fit the kind.
@@ -65,10 +66,11 @@ class Column:
     loc: float = 0.0
     scale: float = 1.0
     categories: Sequence[Any] = ()
-    dtype: str = "float64"
+    dtype: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "categories", tuple(self.categories))
+        object.__setattr__(self, "dtype", self.dtype or ("category" if self.kind == "category" else "float64"))
         check_choice(self.kind, f"the kind of column {self.name!r}", KINDS)
         if not (math.isfinite(self.loc) and math.isfinite(self.scale) and self.scale > 0):
             raise ValueError(

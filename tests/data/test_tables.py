@@ -435,3 +435,10 @@ def test_plain_network_does_not_read_holes():
     for method in (model.fit, model.log_likelihood, model.impute):
         with pytest.raises(ValueError, match=r"layers.TableFeatures, or incomplete=True. Received: 2 missing entries"):
             method(ROWS)
+
+
+def test_columns_written_by_hand():
+    columns = [layers.Column("smoker", "category", categories=("no", "yes")), layers.Column("age", "positive")]
+    frame = tables.decode(np.array([[1.0, 30.5], [np.nan, 20.0]]), columns)
+    assert frame.smoker.tolist()[0] == "yes" and frame.smoker.isna().tolist() == [False, True]
+    assert frame.age.tolist() == [30.5, 20.0]
