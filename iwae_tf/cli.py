@@ -107,7 +107,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing r
 def train(
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/DATASET.")] = None,
-    given: Annotated[dict[str, Any], RunOptions],
+    options: Annotated[dict[str, Any], RunOptions],
     distribute: Annotated[
         str | None,
         typer.Option(help="mirrored: all devices of this machine; multi-worker: the processes that TF_CONFIG names."),
@@ -124,11 +124,11 @@ def train(
     """Train a model, evaluate it on the test data and export it."""
     from iwae_tf import files, runs
 
-    output = output or Path("runs") / given.get("dataset", RunOptions.dataset)
+    output = output or Path("runs") / options.get("dataset", RunOptions.dataset)
     unfinished = files.find_unfinished(output) if resume else None
     if resume and not unfinished:
         typer.secho(f"No unfinished run in {output}: starting a new run", fg="yellow", err=True)
-    config = dataclasses.replace(runs.Config.read(unfinished) if unfinished else runs.Config(), **given)
+    config = dataclasses.replace(runs.Config.read(unfinished) if unfinished else runs.Config(), **options)
     metrics = runs.train(
         config, output, overwrite, resume=resume, checkpoint_every=checkpoint_every, distribute=distribute
     )
@@ -143,7 +143,7 @@ def train(
 def tune(
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder. Default: runs/tune-DATASET.")] = None,
-    given: Annotated[dict[str, Any], SearchOptions],
+    options: Annotated[dict[str, Any], SearchOptions],
     space: Annotated[dict[str, Any], SpaceOptions],
     overwrite: Overwrite = False,
 ) -> None:
@@ -153,8 +153,8 @@ def tune(
     """
     from iwae_tf import files, tuning
 
-    output = output or Path("runs") / f"tune-{given.get('dataset', SearchOptions.dataset)}"
-    table = tuning.tune(tuning.Search(space, **given), output, overwrite)
+    output = output or Path("runs") / f"tune-{options.get('dataset', SearchOptions.dataset)}"
+    table = tuning.tune(tuning.Search(space, **options), output, overwrite)
     typer.echo(table.sort_values("score", ascending=False).to_string(index=False))
     if (output / "best" / "metrics.json").exists():
         _print_metrics(files.read_json(output / "best" / "metrics.json"))
