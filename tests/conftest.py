@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import iwae_tf
 from iwae_tf import builders, data, layers, objectives
 from iwae_tf.cli import app
+from iwae_tf.estimates import likelihood
 
 #: Of property tests, the same in every run as far as Hypothesis goes; more with IWAE_TF_EXAMPLES.
 EXAMPLES = int(os.environ.get("IWAE_TF_EXAMPLES", "60"))
@@ -65,6 +66,18 @@ def xla(request):
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "XLA", False):
             patch.setattr(iwae_tf.IWAE, "_resolve_auto_jit_compile", lambda model: False)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def chunk_size(request):
+    """The chunk size that small models have anyway, unless a module measures it by `MEASURED = True`.
+
+    To measure it takes a trace of the whole model, as long as scoring takes to trace.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "MEASURED", False):
+            patch.setattr(likelihood, "choose_chunk_size", lambda model: likelihood.MOST_SAMPLES)
         yield
 
 

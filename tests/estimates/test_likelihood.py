@@ -10,6 +10,9 @@ from iwae_tf.estimates import likelihood
 
 from ..conftest import small_model
 
+#: The chunk size is measured, as for users.
+MEASURED = True
+
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("k", [1, 2, 9, 10, 11, 20, 37])
