@@ -69,6 +69,7 @@ def prepare(
     train = make_stream(
         model, *data, batch_size, steps_per_epoch, draw_seed if shuffle else None, bool(class_weight), "steps_per_epoch"
     )
+    model._assert_compile_called("fit")
     model.data_dtype = train.dtype or model.data_dtype
     if model.chooses_steps:
         steps, every = steps_per_epoch or train.num_batches, executions.acts_every(keras.tree.flatten(callbacks))

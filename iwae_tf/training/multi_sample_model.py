@@ -61,7 +61,6 @@ class MultiSampleModel(CompiledModel):
             do not match the rows; or if `validation_split` is to split anything but arrays.
           TypeError: if the data are not numeric, or cannot be iterated over.
         """
-        self._assert_compile_called("fit")
         feed = feeds.prepare(
             self,
             (x, y, sample_weight),
@@ -106,8 +105,8 @@ class MultiSampleModel(CompiledModel):
         """Evaluates the objective's own bound at a `kl_weight` of 1, like `keras.Model.evaluate`."""
         if kwargs.get("_use_cached_eval_dataset"):  # called by fit, whose data are ready
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs)
-        self._assert_compile_called("evaluate")
         stream = make_stream(self, x, y, sample_weight, batch_size, steps)
+        self._assert_compile_called("evaluate")
         data, steps = feeds.for_keras(self, stream, steps)
         with hooks.surround(self, callbacks) as all_callbacks:
             return super().evaluate(
