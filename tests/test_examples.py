@@ -6,6 +6,7 @@ import pkgutil
 import re
 import shutil
 import textwrap
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 import iwae_tf
-from iwae_tf.runs import reporting
+from iwae_tf.runs import reporting, training
 
 from .conftest import small_model
 from .test_docs import shrink
@@ -79,7 +80,8 @@ def test_example(name, fitted, digits, x, tmp_path, monkeypatch, request):
     run folders `runs/digits` and `runs/digits-elbo`.
     """
     monkeypatch.chdir(tmp_path)
-    # The tables and figures of a report take a minute, and have a test of their own.
+    # Exports, and the tables and figures of a report, take most of the time and have tests of their own.
+    monkeypatch.setattr(training, "export", lambda model, path, *_, **__: Path(path).mkdir())
     monkeypatch.setattr(reporting, "_make_tables", make_two_tables)
     monkeypatch.setattr(reporting, "_make_figures", lambda *_: {})
     for folder in {folder for block in blocks(EXAMPLES[name]) for folder in re.findall(r'"(runs/digits\S*?)"', block)}:
