@@ -401,7 +401,7 @@ def test_any_call_may_be_the_first(call):
 @pytest.mark.parametrize("call", [lambda m: m.sample(3), lambda m: m.event_shape, lambda m: iwae_tf.export(m, "m")])
 def test_calls_that_cannot_build_say_so(call):
     model = iwae_tf.IWAE([layers.IndependentNormal(2)], [Plain()], layers.StandardNormal(2))
-    with pytest.raises(ValueError, match="a model that is built|a built model"):
+    with pytest.raises(ValueError, match="a model that is built"):
         call(model)
 
 
