@@ -58,7 +58,7 @@ def export(
     """
     check_count(num_samples, "num_samples")
     if not model.built:
-        raise ValueError("Expected a model that is built: call it on data or fit it first. Received: a model without weights")
+        raise ValueError("Expected a model that is built: call it on data or fit it first. Received: an unbuilt one")
     fixed_seed = random.as_seed(seed)
     x_dtype = model.data_dtype or "float32"
     # One run shows whether XLA can compile the program; if not, the export does without XLA. Scoring the model reuses
