@@ -167,7 +167,7 @@ def test_two_processes(tmp_path):
     workers[1].send_signal(signal.SIGKILL)
     codes, outputs = ended(workers)
     assert codes == [1, -signal.SIGKILL], outputs
-    assert "one that went away" in outputs[0] and "--resume" in outputs[0] and "Traceback" not in outputs[0]
+    assert "a worker that stopped" in outputs[0] and "--resume" in outputs[0] and "Traceback" not in outputs[0]
     assert not broken.exists()
     codes, outputs = ended(start(broken, 2, "--resume"))
     assert codes == [0, 0], outputs
