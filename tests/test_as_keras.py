@@ -309,6 +309,16 @@ def test_a_guard_ends_with_its_training():
     assert model.train_function.guard is None
 
 
+def test_a_guard_stays_while_a_callback_evaluates():
+    model, guards = ours(), []
+    evaluate = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: model.evaluate(X, verbose=0),
+        on_epoch_end=lambda epoch, logs: guards.append(model.train_function.guard),
+    )
+    model.fit(X, callbacks=[callbacks.NonFiniteGuard(), evaluate], verbose=0)
+    assert guards != [None]
+
+
 # --------------------------------------------------------------------------- small ones
 
 

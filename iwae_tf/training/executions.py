@@ -134,6 +134,10 @@ class Executions:
             raise StopIteration
         return logs
 
+    def release(self) -> None:
+        """Ends what the callbacks of one `fit` have set."""
+        self.guard, self.num_skipped = None, 0
+
 
 def make_function(
     model: ObservationModel, step: Callable[[Any], Logs], num_steps: int, keep_logs: bool = False

@@ -8,9 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf.data.observation_model import ObservationModel
-from iwae_tf.training.executions import Executions
-
 
 class WatchStreams(keras.callbacks.Callback):
     """Refuses streams of uint8 data that hold only 0 and 1, once a whole pass has shown it.
@@ -38,13 +35,11 @@ class WatchStreams(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def surround(model: ObservationModel, callbacks: Any) -> Iterator[list[keras.callbacks.Callback]]:
+def surround(callbacks: Any) -> Iterator[list[keras.callbacks.Callback]]:
     """Yields the callbacks of a user, as `keras.Model.fit` accepts them, with our own before and after them.
 
     Between the first and the last, at the end of an epoch, TensorFlow records all summaries. Otherwise Keras'
     `TensorBoard` with an `update_freq` writes nothing unless the number of batches so far is a multiple of it.
-    At the end no guard and no skipped executions are left, also after an interrupt, when Keras does not call
-    `on_train_end`.
     """
     scopes = contextlib.ExitStack()
 
@@ -55,12 +50,8 @@ def surround(model: ObservationModel, callbacks: Any) -> Iterator[list[keras.cal
         scopes.close()
 
     first, last = (keras.callbacks.LambdaCallback(on_epoch_end=hook) for hook in (begin, end))
-    try:
-        with scopes:
-            yield [first, *_as_list(callbacks), last, WatchStreams()]
-    finally:
-        if isinstance(model.train_function, Executions):
-            model.train_function.guard, model.train_function.num_skipped = None, 0
+    with scopes:
+        yield [first, *_as_list(callbacks), last, WatchStreams()]
 
 
 def _as_list(callbacks: Any) -> list[keras.callbacks.Callback]:

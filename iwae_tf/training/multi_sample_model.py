@@ -75,20 +75,24 @@ class MultiSampleModel(CompiledModel):
             validation_steps=validation_steps,
             callbacks=callbacks,
         )
-        with replicas.report_lost_workers(), hooks.surround(self, callbacks) as all_callbacks:
-            return super().fit(
-                feed.train,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=all_callbacks,
-                validation_data=feed.validation,
-                shuffle=shuffle and isinstance(feed.train, keras.utils.PyDataset),
-                class_weight=class_weight,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=feed.steps_per_epoch,
-                validation_steps=feed.validation_steps,
-                validation_freq=validation_freq,
-            )
+        try:
+            with replicas.report_lost_workers(), hooks.surround(callbacks) as all_callbacks:
+                return super().fit(
+                    feed.train,
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=all_callbacks,
+                    validation_data=feed.validation,
+                    shuffle=shuffle and isinstance(feed.train, keras.utils.PyDataset),
+                    class_weight=class_weight,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=feed.steps_per_epoch,
+                    validation_steps=feed.validation_steps,
+                    validation_freq=validation_freq,
+                )
+        finally:  # after an interrupt Keras does not call `on_train_end`
+            if self.train_function is not None:
+                self.train_function.release()
 
     def evaluate(
         self,
@@ -108,7 +112,7 @@ class MultiSampleModel(CompiledModel):
         stream = make_stream(self, x, y, sample_weight, batch_size, steps)
         self._assert_compile_called("evaluate")
         data, steps = feeds.for_keras(self, stream, steps)
-        with hooks.surround(self, callbacks) as all_callbacks:
+        with hooks.surround(callbacks) as all_callbacks:
             return super().evaluate(
                 data, verbose=verbose, steps=steps, callbacks=all_callbacks, return_dict=return_dict, **kwargs
             )
