@@ -269,5 +269,6 @@ def _mix_in(model: Hierarchy, gradients: Gradients, others: Gradients, share: fl
         if id(variable) not in own or other is None:
             mixed.append(gradient)
         else:
-            mixed.append(other if share == 1.0 or gradient is None else (1.0 - share) * gradient + share * other)
+            kept = 0.0 if share == 1.0 or gradient is None else (1.0 - share) * gradient
+            mixed.append(kept + share * other)
     return mixed
