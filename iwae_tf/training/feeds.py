@@ -21,16 +21,12 @@ class Feed(NamedTuple):
       validation: the validation data, or `None`.
       steps_per_epoch: steps per epoch as Keras counts them, or `None` for all batches.
       validation_steps: likewise.
-      num_batches: training batches per epoch, or `None` where their number is unknown.
-      batch_bytes: bytes of a training batch, as far as they are known.
     """
 
     train: Any
     validation: Any
     steps_per_epoch: int | None
     validation_steps: int | None
-    num_batches: int | None
-    batch_bytes: int
 
 
 def prepare(
@@ -87,7 +83,7 @@ def prepare(
         )
         validation, validation_steps = for_keras(model, stream, validation_steps)
     for_training, steps_per_epoch = for_keras(model, train, steps_per_epoch, bool(class_weight), initial_epoch)
-    return Feed(for_training, validation, steps_per_epoch, validation_steps, train.num_batches, train.batch_bytes)
+    return Feed(for_training, validation, steps_per_epoch, validation_steps)
 
 
 def for_keras(
