@@ -8,7 +8,7 @@ import keras
 import numpy.typing as npt
 
 from iwae_tf import layers
-from iwae_tf.checks import as_sizes, check_choice
+from iwae_tf.checks import add_name, as_sizes, check_choice
 from iwae_tf.data import Table
 from iwae_tf.model import IWAE
 from iwae_tf.networks import MLP, ConvDecoder, ConvEncoder
@@ -71,11 +71,7 @@ def register(kind: Literal["posterior", "prior", "likelihood"], name: str, make:
     """
     tables = {"posterior": POSTERIORS, "prior": PRIORS, "likelihood": LIKELIHOODS}
     table = tables[check_choice(kind, "kind", tables)]
-    if name in table:
-        raise ValueError(f"Expected the name of a {kind} that is not registered yet. Received: {name!r}")
-    if not callable(make):
-        raise TypeError(f"Expected a function that makes a {kind}. Received: {make!r}")
-    table[name] = make
+    add_name(table, name, make, f"a function that makes a {kind}", f"the name of a {kind}")
 
 
 def mlp(

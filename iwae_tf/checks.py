@@ -1,6 +1,6 @@
 """Checks of arguments: each returns the value in its usual type, or raises an error that names the argument."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,3 +54,24 @@ def as_sizes(value: Any, name: str = "event_shape") -> tuple[int, ...]:
     except (TypeError, ValueError):
         expected = "a positive integer or a sequence of positive integers"
         raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}") from None
+
+
+def add_name(names: dict[str, Callable], name: str, make: Callable, expected: str, named: str = "a name") -> None:
+    """Adds a function to a table of names.
+
+    Args:
+      names: the table.
+      name: the new name.
+      make: the function.
+      expected: describes the function in the error message.
+      named: describes the name in the error message.
+
+    Raises:
+      ValueError: if the table has the name.
+      TypeError: if `make` is not callable.
+    """
+    if name in names:
+        raise ValueError(f"Expected {named} that is not registered yet. Received: {name!r}")
+    if not callable(make):
+        raise TypeError(f"Expected {expected}. Received: {make!r}")
+    names[name] = make

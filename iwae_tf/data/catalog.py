@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from iwae_tf.checks import check_choice
+from iwae_tf.checks import add_name, check_choice
 from iwae_tf.data.splits import Splits, from_arrays
 from iwae_tf.types import Array
 
@@ -48,11 +48,7 @@ def register(name: str, load: Loader) -> None:
       data.load("wine").event_shape  # (13,)
       ```
     """
-    if name in NAMES:
-        raise ValueError(f"Expected a name that is not registered yet. Received: {name!r}")
-    if not callable(load):
-        raise TypeError(f"Expected a function from data_dir to three arrays. Received: {load!r}")
-    NAMES[name] = load
+    add_name(NAMES, name, load, "a function from data_dir to three arrays")
 
 
 def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = None, seed: int = 0) -> Splits:

@@ -1,7 +1,5 @@
 """Combination importance-weighted bounds: between the ELBO and L_k."""
 
-from typing import Literal
-
 import keras
 import tensorflow as tf
 
@@ -9,7 +7,7 @@ from iwae_tf.checks import check_choice, check_count, check_fraction
 from iwae_tf.log_weights import log_mean_exp, normalized_weights
 from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.importance_weighted import compute_dreg_weights
-from iwae_tf.objectives.miwae import GRADIENTS
+from iwae_tf.objectives.miwae import GRADIENTS, Gradient
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -42,7 +40,7 @@ class CIWAE(Objective):
         self,
         num_samples: int,
         beta: float,
-        gradient: Literal["reparameterized", "doubly_reparameterized"] = "reparameterized",
+        gradient: Gradient = "reparameterized",
     ) -> None:
         self.num_samples = self.num_particles = check_count(num_samples, "num_samples")
         self.beta = check_fraction(beta, "beta")

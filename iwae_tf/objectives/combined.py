@@ -1,13 +1,11 @@
 """Different objectives for the two networks."""
 
-from typing import Literal
-
 import keras
 import tensorflow as tf
 
 from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.importance_weighted import ImportanceWeighted
-from iwae_tf.objectives.miwae import MIWAE
+from iwae_tf.objectives.miwae import MIWAE, Gradient
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -89,7 +87,7 @@ class PIWAE(Combined):
         self,
         num_groups: int,
         num_samples: int,
-        gradient: Literal["reparameterized", "doubly_reparameterized"] = "reparameterized",
+        gradient: Gradient = "reparameterized",
     ) -> None:
         inference = MIWAE(num_groups, num_samples, gradient)
         super().__init__(ImportanceWeighted(inference.num_particles), inference)

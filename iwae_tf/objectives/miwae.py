@@ -1,6 +1,6 @@
 """The multiply importance-weighted bound: a mean of bounds over groups of samples."""
 
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import keras
 import tensorflow as tf
@@ -11,7 +11,8 @@ from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.importance_weighted import compute_dreg_weights
 
 #: The estimators of a gradient that other bounds than L_k have as well.
-GRADIENTS = ("reparameterized", "doubly_reparameterized")
+Gradient: TypeAlias = Literal["reparameterized", "doubly_reparameterized"]
+GRADIENTS = get_args(Gradient)
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -45,7 +46,7 @@ class MIWAE(Objective):
         self,
         num_groups: int,
         num_samples: int,
-        gradient: Literal["reparameterized", "doubly_reparameterized"] = "reparameterized",
+        gradient: Gradient = "reparameterized",
     ) -> None:
         self.num_groups = check_count(num_groups, "num_groups")
         self.num_samples = check_count(num_samples, "num_samples")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from iwae_tf.checks import check_choice, check_count
+from iwae_tf.checks import add_name, check_choice, check_count
 from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.ciwae import CIWAE
 from iwae_tf.objectives.combined import PIWAE
@@ -42,11 +42,7 @@ def register(name: str, make: Callable[..., Objective]) -> None:
       runs.Config(objective="renyi-0.1")
       ```
     """
-    if name in NAMES:
-        raise ValueError(f"Expected a name that is not registered yet. Received: {name!r}")
-    if not callable(make):
-        raise TypeError(f"Expected a function from the number of samples to an objective. Received: {make!r}")
-    NAMES[name] = make
+    add_name(NAMES, name, make, "a function from the number of samples to an objective")
 
 
 def takes_beta(name: str) -> bool:
