@@ -1,16 +1,13 @@
 """Inference of a `Column` from a pandas series: its kind, its categories and its dtype."""
 
 import dataclasses
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from iwae_tf.data.column_values import MEANINGS, as_plain, infer_meaning, is_category, to_numbers
-from iwae_tf.layers.columns import KINDS, Column
-
-#: The name of a kind of column.
-KindName: TypeAlias = Literal["real", "positive", "count", "binary", "category"]
+from iwae_tf.layers.columns import KINDS, Column, KindName
 
 
 def infer_column(name: str | int, values: pd.Series, kind: KindName | None = None) -> Column:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,9 @@ class Kind(NamedTuple):
     valid: Callable[[Values, "Column"], Values]
     transform: Callable[[tf.Tensor], tf.Tensor] | None = None
 
+
+#: The name of a kind of column.
+KindName: TypeAlias = Literal["real", "positive", "count", "binary", "category"]
 
 #: The kinds of columns.
 KINDS = {
@@ -62,7 +65,7 @@ class Column:
     """
 
     name: str | int
-    kind: Literal["real", "positive", "count", "binary", "category"]
+    kind: KindName
     loc: float = 0.0
     scale: float = 1.0
     categories: Sequence[Any] = ()
