@@ -4,6 +4,7 @@ A stateless seed is an `int32[2]` tensor. The same seed gives the same draw, up 
 eagerly.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import overload
@@ -15,8 +16,10 @@ from tensorflow_probability.python.internal import samplers
 
 from iwae_tf.types import Seed
 
-# "auto_select" is 10 to 20 times slower than Philox under XLA on a CPU.
-_ALGORITHM = "philox"
+# What "auto_select" chooses is 10 to 20 times slower under XLA on a CPU.
+_PHILOX = tf.random.Algorithm.PHILOX.value
+# The key that TensorFlow scrambles the seeds of Philox with.
+_SCRAMBLING_KEY = 0x02461E293EC8F720
 
 
 def as_seed(seed: Seed | Sequence[int]) -> tf.Tensor:
@@ -64,7 +67,8 @@ def fold_in(seed: tf.Tensor | None, data: int | tf.Tensor) -> tf.Tensor:
       first, second = random.fold_in(seed, 0), random.fold_in(seed, 1)
       ```
     """
-    return tf.random.fold_in(samplers.sanitize_seed(seed) if seed is None else seed, data, alg=_ALGORITHM)
+    data = tf.convert_to_tensor(data)
+    return tf.stack([draw_integers([], samplers.sanitize_seed(seed) if seed is None else seed, data.dtype), data])
 
 
 def fold_in_rows(seed: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
@@ -89,7 +93,7 @@ def fold_in_rows(seed: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, tf.float32) + 0.0  # 0 has a sign, and NaN many forms
         x = tf.bitcast(tf.where(tf.math.is_nan(x), tf.constant(float("nan")), x), tf.int32)
     x = tf.cast(x, tf.int64)
-    keys = tf.random.stateless_uniform([2, x.shape[1] + 1], seed, None, None, tf.int64, alg=_ALGORITHM)
+    keys = draw_integers([2, x.shape[1] + 1], seed, tf.int64)
     sums = [tf.reduce_sum(x * key[1:], axis=1) + key[0] for key in tf.unstack(keys)]
     # The hash is strongly universal in the upper half of its bits only.
     return tf.stack([tf.cast(tf.bitwise.right_shift(s, tf.cast(32, tf.int64)), tf.int32) for s in sums], axis=1)
@@ -112,6 +116,19 @@ def derive(seed: int | None, *path: int) -> int | None:
     if seed is None:
         return None
     return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0] >> 1)
+
+
+def draw_integers(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Draws integers from the whole range of `dtype` by Philox.
+
+    They are those of `tf.random.stateless_uniform(..., None, None, dtype, alg="philox")`. That function traces about 30
+    operations, and a training step draws dozens of times; this one traces 7.
+    """
+    draw = functools.partial(tf.raw_ops.StatelessRandomUniformFullIntV2, alg=_PHILOX)
+    key = tf.constant([_SCRAMBLING_KEY], tf.uint64)
+    mix = draw(shape=[2, 2], key=key, counter=tf.cast(seed, tf.uint64), dtype=tf.uint32)
+    mix = tf.bitcast(mix, tf.uint64)
+    return draw(shape=shape, key=mix[:1], counter=mix * tf.constant([0, 1], tf.uint64), dtype=dtype)
 
 
 def uniform(shape: Sequence[int] | tf.Tensor, seed: Seed | None, dtype: tf.DType | str = tf.float32) -> tf.Tensor:
@@ -168,7 +185,7 @@ def _bits(shape: Sequence[int] | tf.Tensor, seed: Seed | None, dtype: tf.DType |
     As in TFP the seed may also be `None`, or an integer that is combined with `tf.random.set_seed`.
     """
     unsigned, seed = _unsigned(dtype), samplers.sanitize_seed(seed)
-    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=unsigned, alg=_ALGORITHM)
+    bits = draw_integers(shape, seed, unsigned)
     return tf.bitwise.right_shift(bits, tf.cast({tf.uint32: 9, tf.uint64: 12}[unsigned], unsigned))
 
 

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -42,6 +44,23 @@ def test_draws_have_the_right_moments(jit_compile):
     assert u.min() >= 0 and u.max() < 1
     folded = draw(random.normal, random.fold_in(seed, 1)).numpy()
     assert abs(np.corrcoef(z, folded)[0, 1]) < 5 / n**0.5
+
+
+@pytest.mark.parametrize("jit_compile", [None, False, True])
+@pytest.mark.parametrize("seed", [(0, 0), (-5, 7), (2**31 - 1, -(2**31))])
+def test_integers_are_those_of_tensorflow(seed, jit_compile):
+    def draw_both(seed):
+        uniform = functools.partial(tf.random.stateless_uniform, minval=None, maxval=None, alg="philox")
+        draws = [
+            (random.draw_integers(shape, seed, dtype), uniform(shape, seed, dtype=dtype))
+            for dtype in (tf.int32, tf.uint32, tf.int64, tf.uint64)
+            for shape in ([], [7, 1])
+        ]
+        return [*draws, (random.fold_in(seed, 3), tf.random.fold_in(seed, 3, alg="philox"))]
+
+    function = draw_both if jit_compile is None else tf.function(draw_both, jit_compile=jit_compile)
+    for own, expected in function(tf.constant(seed)):
+        np.testing.assert_array_equal(own, expected)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
