@@ -1,5 +1,6 @@
 """Export as a SavedModel that needs only TensorFlow."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +111,7 @@ def export(
     def reconstruct(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return map_rows(lambda row, seed: {"mean": model.reconstruction(row, seed)}, x)
 
-    endpoints = {
+    endpoints: dict[str, tuple[Callable[..., dict], list[tf.TensorSpec]]] = {
         "log_likelihood": (log_likelihood, [x_spec]),
         "log_likelihood_seeded": (log_likelihood_seeded, [x_spec, seed_spec, count_spec]),
         "encode": (encode, [x_spec]),
@@ -128,7 +129,7 @@ def export(
     ]
     signatures = {}
     for name, (fn, specs) in endpoints.items():
-        signatures[name] = tf.function(fn, input_signature=specs, autograph=False)
+        signatures[name] = tf.function(_trace(fn, specs), input_signature=specs, autograph=False)
         setattr(module, name, signatures[name])
     signatures["serving_default"] = signatures["log_likelihood"]
     with write_whole(path, overwrite) as folder:
@@ -144,3 +145,14 @@ def _example_observation(model: IWAE, seed: tf.Tensor) -> tf.Tensor:
     if rules.are_satisfied(model.rules(zeros)):
         return zeros
     return model.descend(1, seed)[0].sample(seed=seed)
+
+
+def _trace(fn: Callable[..., dict], specs: list[tf.TensorSpec]) -> Callable[..., dict]:
+    """Traces a function now: while it saves, TensorFlow would trace anew what the model has traced already."""
+    traced = tf.function(fn, input_signature=specs, autograph=False).get_concrete_function()
+
+    @functools.wraps(fn)
+    def endpoint(*args: tf.Tensor, **kwargs: tf.Tensor) -> dict:
+        return traced(*args, **kwargs)
+
+    return endpoint
