@@ -76,13 +76,14 @@ def xla(request):
 
 @pytest.fixture(scope="module", autouse=True)
 def chunk_size(request):
-    """The chunk size that small models have anyway, unless a module measures it by `MEASURED = True`.
+    """Samples are scored in chunks of 100, unless a module sets `MEASURED = True`: then in chunks as for users.
 
-    To measure it takes a trace of the whole model, as long as scoring takes to trace.
+    Choosing a chunk size takes a trace of the whole model, and each size that is used one more.
     """
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "MEASURED", False):
-            patch.setattr(likelihood, "choose_chunk_size", lambda model: likelihood.MOST_SAMPLES)
+            patch.setattr(likelihood, "CHUNKS", ())
+            patch.setattr(likelihood, "choose_chunk_size", lambda model: 100)
         yield
 
 
