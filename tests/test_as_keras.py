@@ -14,7 +14,7 @@ import iwae_tf
 from iwae_tf import callbacks, data, evaluation, layers, objectives, plots, random
 from iwae_tf.training import executions
 
-from .conftest import small_model
+from .fixtures import small_model
 from .parity import b_of, ours, plain
 
 X = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 import iwae_tf
 from iwae_tf import data, evaluation
 
-from .conftest import EXAMPLES, SETTINGS, invoke, small_model
+from .fixtures import EXAMPLES, SETTINGS, invoke, small_model
 
 TINY = ["--latent-sizes", "3", "--hidden-sizes", "8", "-k", "2", "--epochs", "1", "--test-samples", "5"]
 

@@ -19,7 +19,7 @@ from iwae_tf import builders, data, layers, objectives, runs
 from iwae_tf.runs.config import choices, write_config
 from iwae_tf.training import checkpoints
 
-from .conftest import check_refused, interruptible, invoke
+from .fixtures import check_refused, command_line, invoke
 
 SMALL = ["--latent-sizes", "6,4", "--hidden-sizes", "16x16,8", "-k", "5", "--epochs", "2", "--test-samples", "50"]
 
@@ -275,7 +275,7 @@ def command(*arguments, **environment):
 
 def test_ctrl_c_leaves_what_can_be_resumed_and_says_how(tmp_path):
     run = tmp_path / "run"
-    arguments = interruptible("train", *SMALL, "--epochs", "100000", "-o", run)
+    arguments = command_line("train", *SMALL, "--epochs", "100000", "-o", run)
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     with process:
         while process.poll() is None and not checkpoints.count_epochs(f"{run}.part"):

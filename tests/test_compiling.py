@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from iwae_tf import compiling, evaluation, objectives
 
-from .conftest import small_model
+from .fixtures import small_model
 
 
 def test_functions_of_one_definition_are_counted_apart():

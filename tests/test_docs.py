@@ -20,7 +20,7 @@ import iwae_tf
 from iwae_tf import callbacks, cli, data, evaluation, plots, random, runs
 from iwae_tf.layers import rules
 
-from .conftest import small_model
+from .fixtures import small_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))

@@ -18,7 +18,7 @@ from tensorflow_probability import distributions as tfd
 import iwae_tf
 from iwae_tf.runs import reporting, training
 
-from .conftest import small_model
+from .fixtures import small_model
 from .test_docs import shrink
 
 #: Packages of which everything in `__all__` has an example.

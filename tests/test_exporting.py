@@ -10,7 +10,7 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives
 
-from .conftest import small_model
+from .fixtures import small_model
 
 FRESH = """
 import sys

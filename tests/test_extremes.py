@@ -7,7 +7,7 @@ import pytest
 import iwae_tf
 from iwae_tf import callbacks, layers, objectives
 
-from .conftest import small_model
+from .fixtures import small_model
 
 IMAGES = {
     "zeros": np.zeros((40, 8, 8, 1), np.uint8),

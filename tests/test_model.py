@@ -6,7 +6,7 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives, random
 
-from .conftest import small_model
+from .fixtures import small_model
 from .layers.test_layers import Plain
 
 LOGS = {"loss", "elbo", "reconstruction", "kl", "effective_sample_size"}

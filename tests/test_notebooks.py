@@ -8,6 +8,8 @@ import papermill
 import pytest
 from traitlets.config import Config
 
+from .fixtures import START
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 #: What takes the place of the cell tagged "parameters".
 BUDGETS = {
@@ -21,8 +23,6 @@ BUDGETS = {
 }
 #: Deprecations of the stack are its own affair; these are ours.
 WARNINGS = "error::UserWarning,error::RuntimeWarning,error::FutureWarning"
-#: XLA takes longest with so little to do; the outputs that are kept were made with it.
-START = "import iwae_tf; iwae_tf.IWAE._resolve_auto_jit_compile = lambda model: False"
 
 
 @pytest.mark.parametrize("name", BUDGETS)

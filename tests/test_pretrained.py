@@ -9,6 +9,8 @@ import iwae_tf
 from iwae_tf import data, pretrained
 
 NAME = "mnist_iwae"
+#: Its SavedModel has the chunks of users.
+MEASURED = True
 FOLDER = pretrained.FOLDERS[1] / NAME
 
 

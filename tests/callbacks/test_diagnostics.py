@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import iwae_tf
 from iwae_tf import callbacks, evaluation, layers
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from iwae_tf import objectives
 from iwae_tf.callbacks import BurdaSchedule, WarmUp
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 
 def test_the_papers_schedule():

@@ -6,7 +6,7 @@ import pytest
 
 from iwae_tf import callbacks, evaluation, objectives
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 
 def test_is_the_log_likelihood_of_the_first_observations_in_every_epoch(digits):

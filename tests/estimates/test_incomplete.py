@@ -10,7 +10,7 @@ import iwae_tf
 from iwae_tf import data, layers, objectives, scoring
 from iwae_tf.estimates import imputation
 
-from ..conftest import _assign, small_model
+from ..fixtures import _assign, small_model
 
 HOLES = np.array([[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [1, 0, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from iwae_tf import random
 from iwae_tf.estimates import likelihood
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 #: The chunk size is measured, as for users.
 MEASURED = True

@@ -6,7 +6,7 @@ import pytest
 import iwae_tf
 from iwae_tf import evaluation, layers
 
-from ..conftest import GaussianChain, small_model
+from ..fixtures import GaussianChain, small_model
 
 
 def test_active_units_of_every_layer(trained, digits):

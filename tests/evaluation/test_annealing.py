@@ -6,7 +6,7 @@ import pytest
 import iwae_tf
 from iwae_tf import evaluation, layers
 
-from ..conftest import GaussianChain
+from ..fixtures import GaussianChain
 
 
 @pytest.mark.parametrize("start", ["prior", "posterior"])

@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 import iwae_tf
 from iwae_tf import evaluation, layers, objectives
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 
 def clustering(num_components, **kwargs):

@@ -7,7 +7,7 @@ import pytest
 
 from iwae_tf import evaluation
 
-from ..conftest import GaussianChain, small_model
+from ..fixtures import GaussianChain, small_model
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])

@@ -5,7 +5,7 @@ import tensorflow as tf
 from iwae_tf import evaluation, layers, objectives, random
 from iwae_tf.training import gradients
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 IWAE = objectives.ImportanceWeighted
 

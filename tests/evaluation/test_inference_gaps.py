@@ -3,7 +3,7 @@ import pytest
 
 from iwae_tf import evaluation
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 
 def test_gap_of_a_posterior_that_is_off_is_amortisation(linear_gaussian):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from iwae_tf import evaluation
 from iwae_tf.estimates import likelihood
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 
 def test_log_likelihood_has_a_row_per_observation(trained, digits):

@@ -8,7 +8,7 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives, random
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 #: The ways in which the layers may be connected.
 CONNECTIONS = [{}, {"skip": True}, {"ladder": True}, {"skip": True, "ladder": True}]

@@ -10,7 +10,7 @@ import iwae_tf
 from iwae_tf import callbacks, evaluation, layers, objectives, random
 from iwae_tf.hierarchy.ladder import multiply_gaussians
 
-from ..conftest import GaussianChain, small_model
+from ..fixtures import GaussianChain, small_model
 from ..layers.test_layers import Plain
 from ..objectives.reference import CASES, reference
 

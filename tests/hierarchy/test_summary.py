@@ -8,7 +8,7 @@ from iwae_tf import data, layers
 from iwae_tf.hierarchy import summary
 from iwae_tf.runs import Config
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 
 def test_table_has_every_layer_with_its_distribution():

@@ -12,7 +12,7 @@ import iwae_tf
 from iwae_tf import layers, objectives, random
 from iwae_tf.layers.mixtures import mix_normals
 
-from ..conftest import assert_same_mean, gradient_draws
+from ..fixtures import assert_same_mean, gradient_draws
 from .test_layers import inputs
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import iwae_tf
 from iwae_tf import layers, objectives, random
 
-from ..conftest import assert_same_mean, gradient_draws, small_model
+from ..fixtures import assert_same_mean, gradient_draws, small_model
 from .test_layers import inputs
 from .test_mixtures import reference
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from iwae_tf import objectives, runs
 
-from ..conftest import small_model
+from ..fixtures import small_model
 from .reference import CASES, log_mean_exp, reference
 
 ALL = [

@@ -4,7 +4,7 @@ import pytest
 import iwae_tf
 from iwae_tf import layers, plots
 
-from ..conftest import LinearGaussian
+from ..fixtures import LinearGaussian
 from .test_images import canvas, plane
 
 

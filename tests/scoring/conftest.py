@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import iwae_tf
 from iwae_tf.scoring import endpoint
-from tests.conftest import small_model
+from tests.fixtures import small_model
 
 LOADED = functools.cache(endpoint.Scorer)
 

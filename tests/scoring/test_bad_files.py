@@ -19,7 +19,7 @@ from PIL import Image
 from iwae_tf import scoring
 from iwae_tf.scoring import endpoint, images
 from iwae_tf.scoring.arrays import Npy
-from tests.conftest import SETTINGS
+from tests.fixtures import SETTINGS
 
 from .conftest import read, write
 

@@ -14,7 +14,7 @@ import pytest
 
 import iwae_tf
 from iwae_tf import data, scoring
-from tests.conftest import check_refused, invoke
+from tests.fixtures import check_refused, invoke
 
 from .conftest import example, write, write_records
 
@@ -94,7 +94,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(saved_model, x, tmp_path):
     if process.returncode:
         assert not list(folder.iterdir()), said
         assert "Error: Expected the pipeline to finish" in said
-        result = invoke(*command[3:], *options)
+        result = invoke(*command[3:])
         assert result.exit_code == 0, result.output
     table = results(folder)
     assert len(table) == 400 and not table.duplicated(["file", "row"]).any()

@@ -10,7 +10,7 @@ import pytest
 import iwae_tf
 from iwae_tf import data, scoring
 from iwae_tf.scoring import endpoint
-from tests.conftest import check_refused, invoke
+from tests.fixtures import check_refused, invoke
 
 from .conftest import read
 from .test_resuming import interrupt

@@ -11,7 +11,7 @@ import pytest
 import iwae_tf
 from iwae_tf import scoring
 from iwae_tf.scoring.endpoint import Scorer
-from tests.conftest import interruptible, invoke
+from tests.fixtures import command_line, invoke
 
 from .conftest import write
 
@@ -48,7 +48,7 @@ def test_killed_and_interrupted(slow_model, x, tmp_path):
     assert 4 <= done < 80 and not destination.exists()
 
     command = ["score", slow_model, source, "-o", destination, "--batch-size", 5]
-    process = started(interruptible(*command), part, done + 5)
+    process = started(command_line(*command), part, done + 5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130 and "same command resumes" in errors, errors

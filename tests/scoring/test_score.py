@@ -5,7 +5,7 @@ from PIL import Image
 
 import iwae_tf
 from iwae_tf import scoring
-from tests.conftest import small_model
+from tests.fixtures import small_model
 
 from .conftest import read, write
 

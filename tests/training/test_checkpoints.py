@@ -3,7 +3,6 @@
 import logging
 import signal
 import subprocess
-import sys
 import time
 
 import keras
@@ -13,7 +12,7 @@ import pytest
 from iwae_tf import data
 from iwae_tf.training import checkpoints
 
-from ..conftest import small_model
+from ..fixtures import command_line, invoke, small_model
 
 
 class KillError(Exception):
@@ -113,18 +112,18 @@ def test_nothing_left_of_a_checkpoint_is_a_start_from_the_beginning(digits, unbr
 
 def test_a_real_kill(tmp_path):
     """SIGKILL in the middle of a checkpoint that is being written, once one is there; `benchmarks.kills` has more."""
-    command = [sys.executable, "-m", "iwae_tf", "train", "--latent-sizes", "3", "--hidden-sizes", "8", "-k", "3",
-               "--epochs", "4", "--test-samples", "10", "--steps-per-execution", "5", "--checkpoint-every", "0",
-               "--resume"]  # fmt: skip
+    arguments = ["train", "--latent-sizes", "3", "--hidden-sizes", "8", "-k", "3", "--epochs", "4", "--test-samples",
+                 "10", "--steps-per-execution", "5", "--checkpoint-every", "0", "--resume", "-o"]  # fmt: skip
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     part = tmp_path / "broken.part"
-    with subprocess.Popen([*command, "-o", str(broken)], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command_line(*arguments, broken), stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not (checkpoints.count_epochs(part) and any(part.glob("checkpoints/*.part"))):
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     for run in (broken, unbroken):
-        subprocess.run([*command, "-o", str(run)], stderr=subprocess.DEVNULL, check=True)
+        result = invoke(*arguments, run)
+        assert result.exit_code == 0, result.output
     assert {path.name for path in unbroken.iterdir()} == {path.name for path in broken.iterdir()}
     assert (unbroken / "history.csv").read_text() == (broken / "history.csv").read_text()
     first, again = (keras.saving.load_model(run / "model.keras") for run in (unbroken, broken))

@@ -10,7 +10,7 @@ from iwae_tf import data, layers, objectives
 from iwae_tf.layers import rules
 from iwae_tf.training import executions
 
-from ..conftest import small_model
+from ..fixtures import small_model
 
 XLA = True
 

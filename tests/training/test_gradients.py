@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 import iwae_tf
 from iwae_tf import layers, objectives, random
 
-from ..conftest import assert_same_mean, gradient_draws, small_model
+from ..fixtures import assert_same_mean, gradient_draws, small_model
 from ..layers.test_layers import Plain
 from ..objectives.reference import CASES, DOUBLY, reference
 

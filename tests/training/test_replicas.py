@@ -15,6 +15,8 @@ import pytest
 
 from iwae_tf.training import checkpoints
 
+from ..fixtures import command_line
+
 #: Before TensorFlow has started, so in a process of its own.
 SETUP = """
 import json, sys
@@ -138,9 +140,10 @@ def start(folder, number, *arguments):
             free.bind(("127.0.0.1", 0))
             ports.append(free.getsockname()[1])
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    command = [sys.executable, "-m", "iwae_tf", "train", "--distribute", "multi-worker", "--latent-sizes", "3",
-               "--hidden-sizes", "8", "-k", "3", "--batch-size", "100", "--test-samples", "10", "--epochs", "2",
-               "-o", str(folder), *arguments]  # fmt: skip
+    command = command_line(
+        "train", "--distribute", "multi-worker", "--latent-sizes", "3", "--hidden-sizes", "8", "-k", "3",
+        "--batch-size", "100", "--test-samples", "10", "--epochs", "2", "-o", folder, *arguments,
+    )  # fmt: skip
     return [
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

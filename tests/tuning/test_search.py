@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from iwae_tf import data, evaluation, runs, tuning
 
-from ..conftest import check_refused, invoke
+from ..fixtures import check_refused, command_line, invoke
 
 SMALL = {"depth": 1, "latent_size": 3, "hidden_size": 8, "learning_rate": 5e-3, "val_samples": 30}
 #: Four trials, of which one cannot be: the jackknife of order 1 needs two samples.
@@ -157,7 +156,7 @@ def test_a_chief_and_two_workers(tmp_path):
     common = {**os.environ, "KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     processes = {
         name: subprocess.Popen(
-            [sys.executable, "-m", "iwae_tf", "tune", *options, "-o", str(folder)],
+            command_line("tune", *options, "-o", folder),
             env={**common, "KERASTUNER_TUNER_ID": name},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
