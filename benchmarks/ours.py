@@ -23,12 +23,13 @@ class Fit:
       objective: an expression such as "ImportanceWeighted(50, gradient='path')", in the names of `objectives`.
       precision: a Keras dtype policy.
       steps_per_execution: as for `compile`.
+      seed: integer seed of the weights, the order of the data and all draws.
       **kwargs: further arguments of `iwae_tf.mlp`, such as `posterior="iaf"`.
     """
 
     def __init__(
         self, images, num_samples, batch_size, num_layers, objective=None, precision="float32",
-        steps_per_execution="auto", **kwargs,
+        steps_per_execution="auto", seed=0, **kwargs,
     ):  # fmt: skip
         keras.config.set_dtype_policy(precision)
         self.device = "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
@@ -38,16 +39,16 @@ class Fit:
             hidden_sizes(num_layers),
             objective=eval(objective or f"ImportanceWeighted({num_samples})", vars(objectives).copy()),
             preprocessing=layers.StochasticBinarization(),
-            seed=0,
+            seed=seed,
             **kwargs,
         )
         self.model.compile(keras.optimizers.Adam(1e-3, epsilon=1e-4), steps_per_execution=steps_per_execution)
         self.images = images.reshape(-1, 28, 28, 1)
-        self.batch_size = batch_size
+        self.batch_size, self.seed = batch_size, seed
 
     @functools.lru_cache(1)  # noqa: B019
     def _data(self, num_steps):
-        return data.batches(self.images[: num_steps * self.batch_size], self.batch_size, seed=0)
+        return data.batches(self.images[: num_steps * self.batch_size], self.batch_size, seed=self.seed)
 
     def train(self, num_steps):
         """Runs `fit` with its metrics and callbacks on data of so many steps; returns its mean loss."""

@@ -107,9 +107,13 @@ class Process:
             raise
         self.versions = hello["versions"]
 
-    def run(self):
-        """Does the work of the case once; returns `seconds`, the `value` it gave, and `peak_mib` so far."""
-        print(file=self._process.stdin, flush=True)
+    def run(self, **request):
+        """Does the work of the case once; returns `seconds`, the `value` it gave, and `peak_mib` so far.
+
+        Args:
+          **request: nothing; or `score`, the path of binary images, and `num_samples`, to score these instead.
+        """
+        print(json.dumps(request), file=self._process.stdin, flush=True)
         return self._read()
 
     def _read(self):

@@ -1,5 +1,6 @@
 """The process of one contender: `turns.Process` starts it and speaks with it, in lines of JSON."""
 
+import functools
 import importlib
 import json
 import os
@@ -22,7 +23,7 @@ def peak_mib():
 
 
 def main():
-    """Makes the contender, then does its work once for every line of the input."""
+    """Makes the contender, then does its work, or what a line asks for, once for every line of the input."""
     # What libraries print must not come between the replies.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -40,9 +41,16 @@ def main():
         loaded = [name for name in LIBRARIES if name in sys.modules]
         reply(device=contender.device, versions={name: metadata.version(name.replace("_", "-")) for name in loaded})
         x = (images[: case.batch_size] > 127).astype(np.float32)
-        for _ in sys.stdin:
+        for line in sys.stdin:
+            request = json.loads(line)
+            if request:
+                work = functools.partial(contender.log_likelihood, np.load(request["score"]), request["num_samples"])
+            elif case.steps:
+                work = functools.partial(contender.train, case.steps)
+            else:
+                work = functools.partial(contender.log_likelihood, x, case.num_samples)
             start = time.perf_counter()
-            value = contender.train(case.steps) if case.steps else contender.log_likelihood(x, case.num_samples)
+            value = work()
             value = float(np.mean(value))  # of numbers on this side of the device: nothing is still under way
             reply(seconds=time.perf_counter() - start, value=value, peak_mib=peak_mib())
     except Exception as error:  # whatever it is, the others go on and the table says it

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from iwae_tf.options import BackwardSamples
+
 T = TypeVar("T")
 
 
@@ -40,6 +42,20 @@ def check_fraction(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
         raise ValueError(f"{name} must be a number in [0, 1]. Received: {name}={value!r}")
     return float(value)
+
+
+def check_backward_samples(value: BackwardSamples, num_particles: int) -> BackwardSamples:
+    """Returns `value`.
+
+    Raises:
+      ValueError: if `value` is neither `None`, `"auto"` nor an integer from 1 to `num_particles`.
+    """
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return value
+    if isinstance(value, str) or check_count(value, "backward_samples") > num_particles:
+        expected = f"'auto', None or an integer up to the number of samples, {num_particles}"
+        raise ValueError(f"backward_samples must be {expected}. Received: backward_samples={value!r}")
+    return int(value)
 
 
 def as_sizes(value: Any, name: str = "event_shape") -> tuple[int, ...]:

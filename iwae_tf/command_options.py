@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 import typer.core
 
-from iwae_tf.options import NAMES, FloatSpace, IntSpace, NameSpace
+from iwae_tf.options import NAMES, BackwardSamples, FloatSpace, IntSpace, NameSpace
 
 
 def _parse_sizes(text: str, separator: str = ",") -> tuple[int, ...]:
@@ -44,6 +44,14 @@ def _parse_space(kind: type) -> Callable[[str], Any]:
     return parse
 
 
+def _parse_backward_samples(text: str) -> int | str:
+    """Parses `auto` or a number."""
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected auto or an integer, received {text!r}") from None
+
+
 def _format_space(space: Any) -> str:
     return "..".join(f"{end:g}" for end in space) if isinstance(space, tuple) else str(space)
 
@@ -56,6 +64,7 @@ _TYPES: dict[Any, tuple[Callable, str, Callable]] = {
         "NxN,NxN",
         lambda nested: ",".join("x".join(map(str, sizes)) for sizes in nested),
     ),
+    BackwardSamples: (_parse_backward_samples, "N|auto", str),
     IntSpace: (_parse_space(int), "SPACE", _format_space),
     FloatSpace: (_parse_space(float), "SPACE", _format_space),
     FloatSpace | None: (_parse_space(float), "SPACE", _format_space),

@@ -1,12 +1,15 @@
 """Options of runs and searches, with defaults and help, free of TensorFlow so that the command line is quick."""
 
 import dataclasses
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 # What a search tries of a hyperparameter: one value, a list of values, or a range `(low, high)` of numbers.
 IntSpace: TypeAlias = int | list[int] | tuple[int, int]
 FloatSpace: TypeAlias = float | list[float] | tuple[float, float]
 NameSpace: TypeAlias = str | list[str]
+
+#: Number of samples that are differentiated: `None` for all of them.
+BackwardSamples: TypeAlias = int | Literal["auto"] | None
 
 #: The names that come with the package. `runs.config.choices` returns these and the names that users have registered.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -36,6 +39,9 @@ class RunOptions:
     data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = None
     objective: Annotated[str, "Objective: {names}. See docs/objectives.md."] = "iwae"
     num_samples: Annotated[int, "Importance samples per observation."] = 50
+    backward_samples: Annotated[
+        BackwardSamples, "Samples that are differentiated, chosen by weight; auto is a tenth, at least 8. Default: all."
+    ] = None
     beta: Annotated[float | None, "Weight of the KL in elbo, of the ELBO in ciwae. Default: 1 and 0.5."] = None
     warm_up: Annotated[int, "Epochs over which the weight of the KL rises from 0 to 1."] = 0
     network: Annotated[str, "Network: {names}; conv for images, with one stochastic layer."] = "mlp"

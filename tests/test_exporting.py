@@ -111,7 +111,7 @@ def test_dtype_is_that_of_the_training_data(tmp_path, x):
     model = small_model()
     model.encode(x)
     assert model.data_dtype == "uint8"
-    model.compile("adam")
+    model.compile("sgd")
     model.fit(x / 255, verbose=0)
     model.encode(x)
     endpoint = tf.saved_model.load(str(iwae_tf.export(model, tmp_path / "m", 10))).signatures["serving_default"]

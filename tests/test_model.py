@@ -13,7 +13,7 @@ LOGS = {"loss", "elbo", "reconstruction", "kl", "effective_sample_size"}
 
 
 def fit(model, x, epochs=1, compile_args=None, **kwargs):
-    model.compile(keras.optimizers.Adam(1e-3), **({"jit_compile": False} if compile_args is None else compile_args))
+    model.compile(keras.optimizers.SGD(1e-2), **({"jit_compile": False} if compile_args is None else compile_args))
     return model.fit(x, epochs=epochs, verbose=0, **kwargs).history
 
 
@@ -49,7 +49,7 @@ def test_upper_layers_see_the_sample_below_not_its_mean(x):
 def test_loss_is_the_bound_of_the_log_weights(x, compile_args):
     """evaluate's loss is the mean of -(logsumexp log w - log k) over the batch, in every mode of execution."""
     model = small_model()
-    model.compile("adam", **compile_args)
+    model.compile("sgd", **compile_args)
     losses = [model.evaluate(x, batch_size=20, verbose=0, return_dict=True)["loss"] for _ in range(30)]
     bounds = [-float(tf.reduce_mean(model.objective.bound(model.log_weights(x, 5)))) for _ in range(30)]
     spread = np.std(losses, ddof=1) + np.std(bounds, ddof=1)
@@ -94,7 +94,7 @@ def test_kl_weight_tempers_the_log_weights(model, x):
 def test_beta(x):
     """beta-VAE: E log p(x|z) - beta KL."""
     model = small_model(objective=objectives.ELBO(num_samples=2, beta=3.0))
-    model.compile("adam")
+    model.compile("sgd")
     logs = model.evaluate(x, verbose=0, return_dict=True)
     np.testing.assert_allclose(-logs["loss"], logs["reconstruction"] - 3 * logs["kl"], rtol=1e-5)
 
@@ -104,7 +104,7 @@ def test_analytic_kl_has_the_same_mean_and_less_variance(x, num_layers):
     losses = {}
     for analytic in (False, True):
         model = small_model(num_layers, objectives.ELBO(num_samples=50, analytic_kl=analytic), seed=1)
-        model.compile("adam", run_eagerly=False)
+        model.compile("sgd", run_eagerly=False)
         losses[analytic] = [model.evaluate(x, verbose=0, return_dict=True)["kl"] for _ in range(20)]
     spread = np.std(losses[False], ddof=1) + np.std(losses[True], ddof=1)
     assert abs(np.mean(losses[False]) - np.mean(losses[True])) < 5 * spread / 20**0.5  # false alarm below 1e-5
@@ -201,7 +201,7 @@ def test_partial_batch_and_sample_weight(train):
 
 def test_every_row_counts_once_in_evaluate(x):
     model = small_model(objective=objectives.ELBO(1), preprocessing=layers.StochasticBinarization("threshold"))
-    model.compile("adam")
+    model.compile("sgd")
     model.evaluate(x, batch_size=7, verbose=0)
     assert float(model.metrics[0].count) == len(x)
 
@@ -383,7 +383,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_data(model, case):
     x, error, message = BAD[case]
-    model.compile("adam")
+    model.compile("sgd")
     calls = [model.fit, model.evaluate, model.predict, model.encode, model.reconstruct, model.log_likelihood]
     calls += [lambda x: model.log_weights(x, 3), lambda x: model.fit(IMAGES, validation_data=(x, None))]
     if case != "text" and len(x):
@@ -400,7 +400,7 @@ def test_not_compiled(model):
 
 
 def test_empty_dataset(model):
-    model.compile("adam")
+    model.compile("sgd")
     with pytest.raises(ValueError, match="an empty dataset"):
         model.fit(tf.data.Dataset.from_tensor_slices(IMAGES).take(0).batch(5))
 
@@ -442,4 +442,4 @@ def test_bad_architecture():
 def test_no_loss_or_metrics_to_compile(model):
     for name in ("loss", "metrics"):
         with pytest.raises(ValueError, match=f"Expected no {name}"):
-            model.compile("adam", **{name: "mse"})
+            model.compile("sgd", **{name: "mse"})

@@ -129,7 +129,7 @@ def test_eager_graph_and_xla_give_the_same_numbers(x):
     histories = []
     for mode in ({"run_eagerly": True}, {"jit_compile": False}, {"jit_compile": True}):
         model = conv_model()
-        model.compile(keras.optimizers.Adam(1e-3), **mode)
+        model.compile(keras.optimizers.SGD(1e-2), **mode)
         histories.append(model.fit(x, batch_size=10, verbose=0).history)
     for other in histories[1:]:
         for name, values in histories[0].items():
@@ -138,7 +138,7 @@ def test_eager_graph_and_xla_give_the_same_numbers(x):
 
 def test_convolutions_leave_xla_to_the_gpu():
     model = conv_model()
-    model.compile("adam")
+    model.compile("sgd")
     assert model.jit_compile == bool(tf.config.list_logical_devices("GPU"))
 
 
@@ -154,7 +154,7 @@ def test_precisions_train(train, policy):
     keras.config.set_dtype_policy(policy)
     try:
         model = conv_model(objective=objectives.ImportanceWeighted(5, "doubly_reparameterized"))
-        model.compile("adam", jit_compile=False)
+        model.compile("sgd", jit_compile=False)
         losses = model.fit(train, batch_size=20, epochs=2, verbose=0).history["loss"]
         weights = model.log_weights(train[:4], 3)
     finally:
@@ -186,7 +186,7 @@ def test_mnist_shaped_images_train():
     x = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), dtype=np.uint8)
     model = iwae_tf.conv((28, 28, 1), 3, filters=(2, 3), objective=objectives.ImportanceWeighted(2),
                          preprocessing=layers.StochasticBinarization(), seed=0)  # fmt: skip
-    model.compile("adam", jit_compile=False)
+    model.compile("sgd", jit_compile=False)
     assert np.isfinite(model.fit(x, verbose=0).history["loss"]).all()
 
 

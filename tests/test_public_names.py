@@ -84,7 +84,10 @@ def test_top_level_names_are_documented(name):
 
 def test_public_functions_of_modules_are_documented():
     for name in (
+        "training.batches",
         "training.gradients",
+        "training.resampled",
+        "resampling",
         "random",
         "log_weights",
         "estimates.likelihood",

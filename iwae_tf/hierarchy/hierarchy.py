@@ -16,6 +16,7 @@ from iwae_tf.hierarchy.bottom_up import BottomUp, build_layer, call_layer
 from iwae_tf.hierarchy.ladder import Ladder
 from iwae_tf.hierarchy.terms import Terms
 from iwae_tf.layers.missing import ignore_missing
+from iwae_tf.layers.normal import redraw
 
 #: A function from the number of a layer (0 for z_1) and the z drawn for it to the z that takes its place.
 Intervention = Callable[[int, tf.Tensor], tf.Tensor]
@@ -178,6 +179,24 @@ class Hierarchy(ObservationModel):
             z[i] = draw if intervene is None else intervene(i, draw)
             num_samples = ()  # the first draw has the sample axis
         return posteriors, z
+
+    @in_phase
+    def redraw(self, posterior: Any, z: list[tf.Tensor]) -> tuple[list[tfd.Distribution], list[tf.Tensor]]:
+        """Returns what `infer` returned when it drew z, or for some of its samples, with their gradients as draws.
+
+        Args:
+          posterior: the result of `posterior`.
+          z: list of z_1, ..., z_L, each `[m, batch, *event]`.
+
+        Raises:
+          NotImplementedError: if a posterior is not a diagonal Gaussian.
+        """
+        posteriors: list[Any] = [None] * len(self.encoder)
+        redrawn: list[Any] = [None] * len(self.encoder)
+        for i in self._inference.order:
+            posteriors[i] = self._inference.conditional(i, posterior, redrawn)
+            redrawn[i] = redraw(posteriors[i], z[i])
+        return posteriors, redrawn
 
     @in_phase
     def posteriors(

@@ -7,6 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from iwae_tf.options import BackwardSamples
+
+#: With fewer samples a resampled step is not faster than the full one.
+FEWEST_TO_RESAMPLE = 20
+
 
 class Objective:
     """Base class of objectives, which know log weights and nothing of layers or models.
@@ -34,8 +39,9 @@ class Objective:
         follows sum_i c_i d log q(z_i|x) with z_i held fixed, which needs no reparameterisable q.
       sleep: weight of the sleep phase, in [0, 1]: the part of the inference network's gradient that is
         d log q(z|x) for x and z drawn from the generative model.
-      choose: a function from log weights and a seed (`int32[2]`) to indices of samples, `[n, batch]`. The mean log w
-        of these samples is then differentiated instead of the bound.
+      backward_samples: m, the number of samples that are differentiated, chosen by `resampling.resample` so that the
+        gradient keeps its mean; all samples are scored. `"auto"` is max(8, k // 10), or k below 20; `None` is k.
+      fewest_backward: the smallest m that `"auto"` chooses.
 
     Example:
       ```python
@@ -59,7 +65,16 @@ class Objective:
     path_weights: Callable[..., tf.Tensor] | None = None
     score_weights: Callable[[tf.Tensor], tf.Tensor] | None = None
     sleep: float = 0.0
-    choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
+    backward_samples: BackwardSamples = None
+    fewest_backward: int = 8
+
+    @property
+    def num_backward(self) -> int:
+        """Number of samples that are differentiated."""
+        k = self.num_particles
+        if self.backward_samples is None or (self.backward_samples == "auto" and k < FEWEST_TO_RESAMPLE):
+            return k
+        return min(max(self.fewest_backward, k // 10), k) if self.backward_samples == "auto" else self.backward_samples
 
     def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Computes the reported bound, in nats: `[num_particles, batch]` -> `[batch]`."""

@@ -3,11 +3,12 @@
 import keras
 import tensorflow as tf
 
-from iwae_tf.checks import check_choice, check_count, check_fraction
+from iwae_tf.checks import check_backward_samples, check_choice, check_count, check_fraction
 from iwae_tf.log_weights import log_mean_exp, normalized_weights
 from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.importance_weighted import compute_dreg_weights
 from iwae_tf.objectives.miwae import GRADIENTS, Gradient
+from iwae_tf.options import BackwardSamples
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -21,6 +22,7 @@ class CIWAE(Objective):
       beta: weight of the ELBO, in [0, 1]: 0 is IWAE, 1 the ELBO.
       gradient: estimator of the inference network's gradient; see `ImportanceWeighted`. The doubly reparameterised
         form of the ELBO is sticking the landing.
+      backward_samples: number of samples to differentiate; see `ImportanceWeighted`.
 
     Raises:
       ValueError: if `num_samples` is not a positive integer, `beta` is not in [0, 1], or `gradient` is neither of the
@@ -41,10 +43,12 @@ class CIWAE(Objective):
         num_samples: int,
         beta: float,
         gradient: Gradient = "reparameterized",
+        backward_samples: BackwardSamples = None,
     ) -> None:
         self.num_samples = self.num_particles = check_count(num_samples, "num_samples")
         self.beta = check_fraction(beta, "beta")
         self.gradient = check_choice(gradient, "gradient", GRADIENTS)
+        self.backward_samples = check_backward_samples(backward_samples, self.num_particles)
         if gradient == "doubly_reparameterized":
             self.path_weights = self._path_weights
 

@@ -3,9 +3,11 @@
 import keras
 import tensorflow as tf
 
+from iwae_tf.checks import check_backward_samples
 from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.importance_weighted import ImportanceWeighted
 from iwae_tf.objectives.miwae import MIWAE, Gradient
+from iwae_tf.options import BackwardSamples
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -18,11 +20,14 @@ class Combined(Objective):
     Args:
       generative: objective of the generative network.
       inference: objective of the inference network, with the same number of samples.
+      backward_samples: number of samples to differentiate; see `ImportanceWeighted`. The same samples serve both
+        networks.
 
     Raises:
       TypeError: if one of them is not an `Objective`.
-      ValueError: if they draw different numbers of samples, if only one has the KL in closed form, or if one of them
-        differentiates only some of the samples or is a combination itself.
+      ValueError: if they draw different numbers of samples; if only one has the KL in closed form; if one of them
+        differentiates only some of the samples or is a combination itself; or if `backward_samples` comes with free
+        bits, which depend on all samples.
 
     References:
       Rainforth et al. 2018, Tighter Variational Bounds are Not Necessarily Better, arXiv:1802.04537.
@@ -38,11 +43,11 @@ class Combined(Objective):
 
     inference: Objective
 
-    def __init__(self, generative: Objective, inference: Objective) -> None:
+    def __init__(self, generative: Objective, inference: Objective, backward_samples: BackwardSamples = None) -> None:
         for name, objective in (("generative", generative), ("inference", inference)):
             if not isinstance(objective, Objective):
                 raise TypeError(f"Expected {name} to be an iwae_tf.objectives.Objective. Received: {objective!r}")
-            if objective.inference or objective.choose:
+            if objective.inference or objective.num_backward < objective.num_particles:
                 raise ValueError(f"Expected {name} to differentiate one bound of all samples. Received: {objective!r}")
         for description, name in (("number of samples", "num_particles"), ("kind of KL", "analytic_kl")):
             if getattr(generative, name) != getattr(inference, name):
@@ -53,6 +58,12 @@ class Combined(Objective):
         self.generative, self.inference = generative, inference
         self.num_particles, self.analytic_kl = generative.num_particles, generative.analytic_kl
         self.kl_weight, self.free_bits = generative.kl_weight, generative.free_bits
+        self.fewest_backward = max(generative.fewest_backward, inference.fewest_backward)
+        self.backward_samples = check_backward_samples(backward_samples, self.num_particles)
+        if backward_samples is not None and (generative.free_bits or inference.free_bits):
+            raise ValueError(
+                f"Expected objectives without free_bits with backward_samples. Received: {generative!r}, {inference!r}"
+            )
 
     def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
         return self.generative.bound(log_weights)
@@ -69,6 +80,7 @@ class PIWAE(Combined):
       num_groups: M.
       num_samples: K, samples per group.
       gradient: estimator of the inference network's gradient, as in `MIWAE`.
+      backward_samples: number of samples to differentiate, as in `Combined`.
 
     Raises:
       ValueError: if a number is not a positive integer, or `gradient` is neither of the two.
@@ -88,7 +100,8 @@ class PIWAE(Combined):
         num_groups: int,
         num_samples: int,
         gradient: Gradient = "reparameterized",
+        backward_samples: BackwardSamples = None,
     ) -> None:
         inference = MIWAE(num_groups, num_samples, gradient)
-        super().__init__(ImportanceWeighted(inference.num_particles), inference)
+        super().__init__(ImportanceWeighted(inference.num_particles), inference, backward_samples)
         self.num_groups, self.num_samples, self.gradient = inference.num_groups, inference.num_samples, gradient

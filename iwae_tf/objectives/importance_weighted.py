@@ -1,16 +1,15 @@
 """The importance-weighted bound."""
 
-import functools
 from collections.abc import Callable
 from typing import Literal
 
 import keras
 import tensorflow as tf
 
-from iwae_tf import random
-from iwae_tf.checks import check_choice, check_count
+from iwae_tf.checks import check_backward_samples, check_choice, check_count
 from iwae_tf.log_weights import log_mean_exp, normalized_weights
 from iwae_tf.objectives.base import Objective
+from iwae_tf.options import BackwardSamples
 
 
 def compute_dreg_weights(weights: tf.Tensor, kl_weight: float) -> tf.Tensor:
@@ -48,17 +47,18 @@ class ImportanceWeighted(Objective):
         `"reparameterized"` differentiates the bound. `"path"` (sticking the landing) drops the score of q, which is
         biased for k > 1. `"doubly_reparameterized"` (DReG) replaces the score by its reparameterised form: it is
         unbiased, has less variance, and its signal-to-noise ratio grows with k.
-      backward_samples: number of samples to differentiate. They are drawn with replacement, sample i with probability
-        w~_i, and the mean of their log w is differentiated. The gradient is unbiased and noisier, and the other samples
-        need no backward pass through the decoder. `None` differentiates the bound.
+      backward_samples: m, the number of samples to differentiate. All k are scored; the samples of large weight are
+        kept, and a systematic draw from the others stands for the rest. The gradient keeps its mean, and a step takes
+        less time. `"auto"` is max(8, k // 10), or k below 20; `None` is k.
 
     Raises:
-      ValueError: if `num_samples` or `backward_samples` is not a positive integer, `gradient` is not one of the three,
-        or `backward_samples` comes with a gradient other than `"reparameterized"`.
+      ValueError: if `num_samples` is not a positive integer, `gradient` is not one of the three, or
+        `backward_samples` is none of the above.
 
     References:
-      Burda, Grosse & Salakhutdinov 2015, arXiv:1509.00519 (section 3 for `backward_samples`); Roeder, Wu &
-      Duvenaud 2017, arXiv:1703.09194; Tucker et al. 2018, arXiv:1810.04152.
+      Burda, Grosse & Salakhutdinov 2015, arXiv:1509.00519 (section 3 for one sample in the backward pass); Roeder, Wu &
+      Duvenaud 2017, arXiv:1703.09194; Tucker et al. 2018, arXiv:1810.04152; Fearnhead & Clifford 2003, J. R. Stat. Soc.
+      B 65 (the choice of samples).
 
     Example:
       ```python
@@ -71,20 +71,12 @@ class ImportanceWeighted(Objective):
         self,
         num_samples: int,
         gradient: Literal["reparameterized", "path", "doubly_reparameterized"] = "reparameterized",
-        backward_samples: int | None = None,
+        backward_samples: BackwardSamples = None,
     ) -> None:
         self.num_samples = self.num_particles = check_count(num_samples, "num_samples")
         self.gradient = check_choice(gradient, "gradient", _PATH_WEIGHTS)
         self.path_weights = _PATH_WEIGHTS[gradient]
-        self.backward_samples = backward_samples
-        if backward_samples is not None:
-            check_count(backward_samples, "backward_samples")
-            if self.path_weights:
-                raise ValueError(
-                    f"Expected gradient='reparameterized' with backward_samples. Received: gradient={gradient!r}, "
-                    f"backward_samples={backward_samples}"
-                )
-            self.choose = functools.partial(random.categorical, num_samples=backward_samples)
+        self.backward_samples = check_backward_samples(backward_samples, num_samples)
 
     def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
         return log_mean_exp(log_weights)

@@ -5,10 +5,11 @@ from typing import Literal, TypeAlias, get_args
 import keras
 import tensorflow as tf
 
-from iwae_tf.checks import check_choice, check_count
+from iwae_tf.checks import check_backward_samples, check_choice, check_count
 from iwae_tf.log_weights import log_mean_exp, normalized_weights
 from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.importance_weighted import compute_dreg_weights
+from iwae_tf.options import BackwardSamples
 
 #: The estimators of a gradient that other bounds than L_k have as well.
 Gradient: TypeAlias = Literal["reparameterized", "doubly_reparameterized"]
@@ -28,6 +29,7 @@ class MIWAE(Objective):
       num_groups: M. Group m holds the samples m K to m K + K - 1.
       num_samples: K, samples per group.
       gradient: estimator of the inference network's gradient; see `ImportanceWeighted`.
+      backward_samples: number of samples to differentiate; see `ImportanceWeighted`. `"auto"` is at least 2 M.
 
     Raises:
       ValueError: if a number is not a positive integer, or `gradient` is neither of the two.
@@ -47,11 +49,14 @@ class MIWAE(Objective):
         num_groups: int,
         num_samples: int,
         gradient: Gradient = "reparameterized",
+        backward_samples: BackwardSamples = None,
     ) -> None:
         self.num_groups = check_count(num_groups, "num_groups")
         self.num_samples = check_count(num_samples, "num_samples")
         self.num_particles = self.num_groups * self.num_samples
         self.gradient = check_choice(gradient, "gradient", GRADIENTS)
+        self.fewest_backward = max(self.fewest_backward, 2 * self.num_groups)  # each group has a largest weight
+        self.backward_samples = check_backward_samples(backward_samples, self.num_particles)
         if gradient == "doubly_reparameterized":
             self.path_weights = self._path_weights
 

@@ -16,6 +16,7 @@ from iwae_tf.objectives.jackknife import Jackknife
 from iwae_tf.objectives.miwae import MIWAE
 from iwae_tf.objectives.renyi import Renyi
 from iwae_tf.objectives.wake_sleep import ReweightedWakeSleep
+from iwae_tf.options import BackwardSamples
 
 #: The registered names: functions from the number of samples per observation to an objective.
 NAMES: dict[str, Callable[..., Objective]] = {}
@@ -29,7 +30,7 @@ def register(name: str, make: Callable[..., Objective]) -> None:
     Args:
       name: the new name.
       make: function from the number of samples per observation to the objective, such as its class. If it has an
-        argument `beta`, that is an option of the command line and the tuner as well.
+        argument `beta` or `backward_samples`, that is an option of the command line and the tuner as well.
 
     Raises:
       ValueError: if the name is registered already.
@@ -53,19 +54,28 @@ def takes_beta(name: str) -> bool:
       objectives.takes_beta("ciwae")  # True
       ```
     """
-    return name in NAMES and "beta" in inspect.signature(NAMES[name]).parameters
+    return _takes(name, "beta")
 
 
-def get(name: str, num_samples: int, beta: float | None = None) -> Objective:
+def _takes(name: str, argument: str) -> bool:
+    """Returns whether the function of this name has an argument, and leaves its value to the caller."""
+    parameters = inspect.signature(NAMES[name]).parameters if name in NAMES else {}
+    fixed = isinstance(NAMES.get(name), partial) and argument == "backward_samples"
+    return argument in parameters and not (fixed and parameters[argument].default is not None)
+
+
+def get(name: str, num_samples: int, beta: float | None = None, backward_samples: BackwardSamples = None) -> Objective:
     """Makes the objective of this name.
 
     Args:
       name: one of `NAMES`.
       num_samples: samples per observation, for all groups together.
       beta: `beta` of the objective. `None` uses its default: 1 for the ELBO, 0.5 for CIWAE.
+      backward_samples: number of samples to differentiate. `"auto"` is all of them for objectives without this
+        argument, such as the ELBO.
 
     Raises:
-      ValueError: if the name is not registered, or `beta` is given for an objective without one.
+      ValueError: if the name is not registered, or the objective does not have an argument that is given.
 
     Example:
       ```python
@@ -74,21 +84,26 @@ def get(name: str, num_samples: int, beta: float | None = None) -> Objective:
       ```
     """
     make = NAMES[check_choice(name, "objective", sorted(NAMES))]
-    if beta is None:
-        return make(num_samples)
-    if not takes_beta(name):
-        names = ", ".join(sorted(filter(takes_beta, NAMES)))
-        raise ValueError(f"Expected beta with one of {names} only. Received: beta={beta!r} with {name!r}")
-    return make(num_samples, beta=beta)
+    options = {"beta": beta, "backward_samples": backward_samples}
+    if backward_samples == "auto" and not _takes(name, "backward_samples"):
+        options["backward_samples"] = None
+    options = {argument: value for argument, value in options.items() if value is not None}
+    for argument, value in options.items():
+        if not _takes(name, argument):
+            names = ", ".join(sorted(other for other in NAMES if _takes(other, argument)))
+            raise ValueError(
+                f"Expected {argument} with one of {names} only. Received: {argument}={value!r} with {name!r}"
+            )
+    return make(num_samples, **options)
 
 
-def _split_samples(make: Callable[..., Objective], **kwargs: Any) -> Callable[[int], Objective]:
+def _split_samples(make: Callable[..., Objective], **kwargs: Any) -> Callable[..., Objective]:
     """Splits k samples into M groups of K, where M is the largest divisor of k that is at most its square root."""
 
-    def make_groups(num_samples: int) -> Objective:
+    def make_groups(num_samples: int, backward_samples: BackwardSamples = None) -> Objective:
         k = check_count(num_samples, "num_samples")
         groups = next(n for n in range(math.isqrt(k), 0, -1) if k % n == 0)
-        return make(groups, k // groups, **kwargs)
+        return make(groups, k // groups, **kwargs, backward_samples=backward_samples)
 
     return make_groups
 

@@ -1,18 +1,13 @@
 """The variational Renyi bound."""
 
-import functools
 import math
-from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-from iwae_tf.checks import check_count
+from iwae_tf.checks import check_backward_samples, check_count
 from iwae_tf.objectives.base import Objective
-
-
-def _choose_extreme(log_weights: tf.Tensor, seed: tf.Tensor, find: Callable[..., tf.Tensor]) -> tf.Tensor:
-    return tf.cast(find(log_weights, axis=0), tf.int32)[tf.newaxis]
+from iwae_tf.options import BackwardSamples
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -22,14 +17,15 @@ class Renyi(Objective):
     It falls as alpha rises: alpha = -inf is the largest log weight (VR-max), alpha = 0 IWAE, alpha = 1 the ELBO, and
     alpha = inf the smallest log weight. For alpha < 0 it is not a lower bound of log p(x).
 
-    At the two infinities only the extreme sample is differentiated (the first, where several are tied), so that the
-    decoder needs a backward pass for one sample.
+    At the two infinities only the extreme sample is differentiated, one of several that are tied, so that the decoder
+    needs a backward pass for one sample.
 
     Not to be confused with the parameter a of power EP, whose divergence has alpha = 1 - a here.
 
     Args:
       num_samples: k, samples per observation.
       alpha: order of the Renyi divergence: plus or minus infinity, or a number in [-1e6, 1e6].
+      backward_samples: number of samples to differentiate; see `ImportanceWeighted`.
 
     Raises:
       ValueError: if `num_samples` is not a positive integer, or `alpha` is NaN or out of range.
@@ -44,13 +40,16 @@ class Renyi(Objective):
       ```
     """
 
-    def __init__(self, num_samples: int, alpha: float) -> None:
+    def __init__(self, num_samples: int, alpha: float, backward_samples: BackwardSamples = None) -> None:
         self.num_samples = self.num_particles = check_count(num_samples, "num_samples")
         if not (math.isinf(alpha) or abs(alpha) <= 1e6):
             raise ValueError(f"Expected alpha to be infinite or a number in [-1e6, 1e6]. Received: alpha={alpha}")
         self.alpha = float(alpha)
-        if math.isinf(alpha):
-            self.choose = functools.partial(_choose_extreme, find=tf.argmax if alpha < 0 else tf.argmin)
+        self.backward_samples = check_backward_samples(backward_samples, num_samples)
+
+    @property
+    def num_backward(self) -> int:
+        return 1 if math.isinf(self.alpha) else super().num_backward
 
     def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
         order = 1.0 - self.alpha

@@ -5,9 +5,10 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from iwae_tf.checks import check_choice, check_count, check_fraction
+from iwae_tf.checks import check_backward_samples, check_choice, check_count, check_fraction
 from iwae_tf.log_weights import log_mean_exp, normalized_weights
 from iwae_tf.objectives.base import Objective
+from iwae_tf.options import BackwardSamples
 
 
 def _dreg_weights(log_weights: tf.Tensor, kl_weight: float = 1.0) -> tf.Tensor:
@@ -35,6 +36,7 @@ class ReweightedWakeSleep(Objective):
         `"doubly_reparameterized"` (DReG) has the same mean, and less variance near the optimum; it needs a
         reparameterisable posterior.
       sleep: weight of the sleep phase, in [0, 1]; the wake phase has the rest. 0 is wake-wake, 1 wake-sleep.
+      backward_samples: number of samples to differentiate; see `ImportanceWeighted`.
 
     Raises:
       ValueError: if `num_samples` is not a positive integer, or is 1 with a wake phase; if `gradient` is neither of the
@@ -56,10 +58,12 @@ class ReweightedWakeSleep(Objective):
         num_samples: int,
         gradient: Literal["score", "doubly_reparameterized"] = "score",
         sleep: float = 0.0,
+        backward_samples: BackwardSamples = None,
     ) -> None:
         self.num_samples = self.num_particles = check_count(num_samples, "num_samples")
         self.gradient = check_choice(gradient, "gradient", ("score", "doubly_reparameterized"))
         self.sleep = check_fraction(sleep, "sleep")
+        self.backward_samples = check_backward_samples(backward_samples, num_samples)
         if self.num_samples == 1 and self.sleep < 1:
             raise ValueError(
                 "Expected num_samples to be at least 2 with a wake phase, whose gradient is pure noise with 1. "

@@ -51,12 +51,16 @@ class Config(RunOptions):
             check_count(self.warm_up, "warm_up")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"Expected learning_rate to be a positive number. Received: {self.learning_rate}")
-        if self.beta is not None:
-            objectives.get(self.objective, self.num_samples, self.beta)
+        if self.beta is not None or self.backward_samples is not None:
+            self.make_objective()
         if not 1 <= len(self.latent_sizes) <= 7:
             raise ValueError(f"Expected 1 to 7 latent sizes, one per stochastic layer. Received: {self.latent_sizes}")
         if self.network == "conv" and len(self.latent_sizes) > 1:
             raise ValueError(f"Expected one latent size with network 'conv'. Received: {self.latent_sizes}")
+
+    def make_objective(self) -> objectives.Objective:
+        """Makes the objective of the run."""
+        return objectives.get(self.objective, self.num_samples, self.beta, self.backward_samples)
 
     def __repr__(self) -> str:
         values = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))

@@ -9,7 +9,7 @@ import keras
 import numpy.typing as npt
 import tensorflow as tf
 
-from iwae_tf import builders, callbacks, data, objectives
+from iwae_tf import builders, callbacks, data
 from iwae_tf.exporting import export
 from iwae_tf.files import find_unfinished, remove, write_whole
 from iwae_tf.layers import StochasticBinarization
@@ -51,7 +51,7 @@ def build(config: Config, splits: DataDescription) -> IWAE:
         "prior": config.prior,
         "likelihood": config.likelihood,
         "mean": splits.mean,
-        "objective": objectives.get(config.objective, config.num_samples, config.beta),
+        "objective": config.make_objective(),
         # Every likelihood but Bernoulli takes grey values.
         "preprocessing": StochasticBinarization("dynamic" if config.likelihood == "bernoulli" else "none"),
         "seed": config.seed,

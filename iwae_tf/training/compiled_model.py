@@ -12,6 +12,7 @@ from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.hierarchy import Terms
 from iwae_tf.objectives import ImportanceWeighted, Objective
 from iwae_tf.training import executions, gradients, replicas
+from iwae_tf.training.batches import Metrics, compute_metrics
 from iwae_tf.training.executions import Executions, Logs
 from iwae_tf.types import Array
 
@@ -188,20 +189,20 @@ class CompiledModel(ObservationModel):
         by_part = list(map(self._gradients, parts))
         return [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*by_part, strict=True)]
 
-    def compute_gradients(self, data: Any, seed: tf.Tensor) -> tuple[gradients.Gradients, gradients.Metrics]:
+    def compute_gradients(self, data: Any, seed: tf.Tensor) -> tuple[gradients.Gradients, Metrics]:
         """Computes the gradients of the loss of a batch, and its metrics, each `[batch]`."""
         x, sample_weight = executions.unpack(self, data)
         with self.phase(training=True):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
             return gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
 
-    def compute_batch_metrics(self, data: Any, seed: tf.Tensor) -> gradients.Metrics:
+    def compute_batch_metrics(self, data: Any, seed: tf.Tensor) -> Metrics:
         """Computes the metrics of a batch in evaluation, each `[batch]`; the weight of the KL is 1."""
         objective, (x, _) = self.objective, executions.unpack(self, data)
         with self.phase(training=False):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
             terms = self.terms(x, self.posterior(x), objective.num_particles, seed, objective.analytic_kl)
-        return gradients.compute_metrics(objective, terms)
+        return compute_metrics(objective, terms)
 
     def _gradients(self, data: Any) -> gradients.Gradients:
         """Returns the gradients of the loss of a part of a batch, and updates the metrics."""
@@ -209,7 +210,7 @@ class CompiledModel(ObservationModel):
         self._track(metrics, data)
         return values
 
-    def _track(self, metrics: gradients.Metrics, data: Any) -> None:
+    def _track(self, metrics: Metrics, data: Any) -> None:
         _, sample_weight = executions.unpack(self, data)
         for tracker in self.trackers:
             tracker.update_state(metrics[tracker.name], sample_weight=sample_weight)

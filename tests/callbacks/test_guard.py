@@ -25,7 +25,7 @@ def rows(spoilt=()):
 def make(num_layers=1):
     objective = objectives.ImportanceWeighted(4)
     model = iwae_tf.mlp((4,), (2,) * num_layers, ((5,),) * num_layers, likelihood="normal", objective=objective, seed=0)
-    model.compile(keras.optimizers.Adam(1e-2), steps_per_execution=3)
+    model.compile(keras.optimizers.SGD(1e-2), steps_per_execution=3)
     return model
 
 
@@ -100,7 +100,7 @@ def test_names_the_weight_whose_gradient_it_is():
         [layers.IndependentNormal(2)], [layers.IndependentNormal(4, network=RootOfNothing())],
         layers.StandardNormal(2), objective=objectives.ELBO(), seed=0,
     )  # fmt: skip
-    model.compile("adam")
+    model.compile("sgd")
     with pytest.raises(FloatingPointError, match=r"the gradient of .*scale, at step 0"):
         fit(model, rows(), callbacks.NonFiniteGuard())
 

@@ -415,7 +415,7 @@ def plain(incomplete):
         incomplete=incomplete,
         seed=0,
     )
-    model.compile("adam")
+    model.compile("sgd")
     return model
 
 

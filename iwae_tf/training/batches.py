@@ -1,0 +1,142 @@
+"""A batch whose loss is differentiated: its samples, their scores and its loss."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from iwae_tf.hierarchy import Hierarchy, Terms
+from iwae_tf.log_weights import effective_sample_size
+from iwae_tf.objectives import Objective
+
+#: The logs of each observation by name, each `[batch]`.
+Metrics = dict[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A batch and how to sample, score and weight it, for every form of a gradient.
+
+    Attributes:
+      model: the model.
+      objective: the objective of the generative network.
+      inference: the objective of the inference network, usually the same.
+      x: `[batch, *event_shape]`, as the likelihood sees it.
+      seed: `int32[2]`.
+      sample_weight: `[batch]`, or `None`.
+      scale: scales the loss before it is differentiated.
+      state: the networks' state before `infer`, which `score_given` starts from again.
+    """
+
+    model: Hierarchy
+    objective: Objective
+    inference: Objective
+    x: tf.Tensor
+    seed: tf.Tensor
+    sample_weight: tf.Tensor | None
+    scale: Callable[[tf.Tensor], tf.Tensor]
+    state: list[tf.Tensor] = dataclasses.field(default_factory=list)
+
+    def infer(self, reparameterized: bool = True) -> tuple[list[tfd.Distribution], list[tf.Tensor]]:
+        """Samples z ~ q(z|x) for the objective; see `Hierarchy.infer`."""
+        model = self.model
+        self.state.extend(map(tf.identity, model.state()))
+        posteriors, z = model.infer(model.posterior(self.x), self.objective.num_particles, self.seed)
+        for layer, q in zip(model.encoder, posteriors, strict=True):
+            if reparameterized and q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
+                raise ValueError(
+                    f"Expected {layer.name} to return a reparameterised distribution, since {self.objective!r} "
+                    "differentiates its samples; objectives.ReweightedWakeSleep(num_samples) does not. "
+                    f"Received: {type(q).__name__} with {q.reparameterization_type}"
+                )
+        return posteriors, z
+
+    def score(self, z: list[tf.Tensor], posteriors: list[Any]) -> Terms:
+        """Scores samples, with the KL in closed form if the objective has it so."""
+        return self.model.score(self.x, z, posteriors, self.objective.analytic_kl)
+
+    def score_given(self, z: list[tf.Tensor], stop_weight_gradients: bool = False) -> Terms:
+        """Scores z without their gradients as samples: the posteriors are computed again from z."""
+        try:
+            return self.model.score(self.x, z, self._recompute_posteriors(z, stop_weight_gradients))
+        except NotImplementedError as error:
+            raise ValueError(
+                f"Expected posteriors with a density for any z, which {self.objective!r} needs. "
+                f"Received: a posterior without, such as a flow without an inverse: {error}"
+            ) from error
+
+    def _recompute_posteriors(self, z: list[tf.Tensor], stop_weight_gradients: bool) -> list[tfd.Distribution]:
+        """Calls the encoder as `infer` did: with the same noise in dropout, and without updating any average twice."""
+        variables = self.model.state()
+        after = list(map(tf.identity, variables))
+        for variable, value in zip(variables, self.state, strict=True):
+            variable.assign(value)
+        posteriors = self.model.posteriors(self.x, z, stop_weight_gradients)
+        for variable, value in zip(variables, after, strict=True):
+            variable.assign(value)
+        return posteriors
+
+    def loss(self, terms: Terms) -> tuple[tf.Tensor, Metrics]:
+        """Returns the scaled loss of the bound, and the metrics."""
+        metrics = compute_metrics(self.objective, terms, self.model.kl_weight)
+        return self.scale_mean(metrics["loss"]), metrics
+
+    def inference_loss(self, terms: Terms) -> tf.Tensor:
+        """Returns the scaled loss of the inference network where it differs from the loss of the bound."""
+        weights = self.inference_log_weights(terms)
+        if self.inference.score_weights:
+            coefficients = tf.stop_gradient(self.inference.score_weights(weights))
+            return self.scale_mean(-tf.reduce_sum(coefficients * self.score_of_posterior(terms), axis=0))
+        return self.scale_mean(-self.inference.bound(weights))
+
+    def path_factors(self, terms: Terms) -> tf.Tensor:
+        """Returns the factors of the gradient that reaches each sample, `[k, batch]`."""
+        assert self.inference.path_weights is not None
+        kl_weight = self.model.kl_weight * self.inference.kl_weight
+        return self.inference.path_weights(self.inference_log_weights(terms), kl_weight)
+
+    def score_of_posterior(self, terms: Terms) -> tf.Tensor:
+        """Returns what the inference network follows where it follows the score of q, `[k, batch]`.
+
+        With z fixed the inference network enters log q and, if the prior is made from it, log p(z).
+        """
+        log_prior = self.model.kl_weight * self.inference.kl_weight * (terms.log_posterior - terms.kl)
+        return terms.log_posterior + log_prior
+
+    def log_weights(self, terms: Terms) -> tf.Tensor:
+        """Computes the log w of the bound, `[k, batch]`."""
+        return log_weights(self.objective, terms, self.model.kl_weight)
+
+    def inference_log_weights(self, terms: Terms) -> tf.Tensor:
+        """Computes the log w of the inference network's objective, `[k, batch]`."""
+        return log_weights(self.inference, terms, self.model.kl_weight)
+
+    def scale_mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns the scaled loss of values `[batch]`."""
+        return self.scale(mean_loss(self.model, values, self.sample_weight))
+
+
+def compute_metrics(objective: Objective, terms: Terms, kl_weight: float | tf.Tensor = 1.0) -> Metrics:
+    """Computes the metrics of each observation from `Terms`; `IWAE` lists them. `kl_weight` is the warm-up's weight."""
+    weights = log_weights(objective, terms, kl_weight)
+    return {
+        "loss": -objective.bound(weights),
+        "elbo": tf.reduce_mean(terms.log_weights(), axis=0),
+        "reconstruction": tf.reduce_mean(terms.reconstruction, axis=0),
+        "kl": tf.reduce_mean(terms.kl, axis=0),
+        "effective_sample_size": effective_sample_size(weights),
+    }
+
+
+def mean_loss(model: Hierarchy, values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
+    """Computes the scalar loss of values `[batch]`: their weighted mean plus the layers' regularisation losses."""
+    if sample_weight is not None:
+        values *= tf.cast(sample_weight, values.dtype)
+    return tf.add_n([tf.reduce_mean(values), *model.losses])
+
+
+def log_weights(objective: Objective, terms: Terms, kl_weight: float | tf.Tensor) -> tf.Tensor:
+    """Computes log w with the objective's weight of the KL and free bits, and the warm-up's weight."""
+    return terms.log_weights(kl_weight * objective.kl_weight, objective.free_bits)
