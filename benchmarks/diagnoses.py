@@ -9,14 +9,19 @@ import argparse
 import dataclasses
 import functools
 import sys
+import time
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
+import iwae_tf
 from benchmarks.quality import BASE, GROUPS, trained
 from benchmarks.tables import write
 from benchmarks.turns import ROOT
 from iwae_tf import data, evaluation, plots, random, runs
+from iwae_tf.estimates import likelihood
+from iwae_tf.evaluation.pareto import estimate_pareto_k
 
 IMAGES = ROOT / "docs" / "images"
 NAMES = ("elbo", "iwae")
@@ -28,7 +33,10 @@ FEW, MANY = 100, 1000
 
 @functools.cache
 def model_of(name, data_dir):
-    """Returns a model of MNIST and `MANY` test images, binarised once."""
+    """Returns a model of MNIST and `MANY` test images, binarised once; "pretrained" is the model of the package."""
+    if name == "pretrained":
+        model = iwae_tf.load_pretrained("mnist_iwae")
+        return model, binarised(model, data.load("mnist", 100, data_dir).test, MANY)
     config = dataclasses.replace(BASE, data_dir=data_dir, **GROUPS["objectives"][name])
     model, splits, _ = trained(config, "objectives", name)
     return model, binarised(model, splits.test, MANY)
@@ -61,6 +69,30 @@ def likelihoods(data_dir):
             "gap of BDMC": both.gap.mean(),
         }
         _show(plots.bounds(evaluation.bounds(model, x[:FEW])), f"bounds_{name}")
+    return pd.DataFrame(rows).T
+
+
+def refinements(data_dir):
+    """L_k with q refined for each image, beside q as it is and annealed importance sampling."""
+    rows = {}
+    for name in ("pretrained", *NAMES):
+        model, x = model_of(name, data_dir)
+        x = x[:FEW]
+        for steps in (0, 20, 50, 100, 200):
+            row = rows[name, f"{steps} steps"] = {}
+            for k in (500, 5000):
+                program = likelihood.get_program(model, steps)
+                program(tf.constant(x[:1]), tf.constant(k), random.as_seed(0))  # compiles
+                start = time.perf_counter()
+                estimate = program(tf.constant(x), tf.constant(k), random.as_seed(0))
+                row[f"L_{k}"] = estimate.log_likelihood.numpy().mean()
+                row[f"seconds of L_{k}"] = time.perf_counter() - start
+            row["ESS of 5000"] = estimate.effective_sample_size.numpy().mean()
+            row["Pareto k >= 0.7"] = (estimate_pareto_k(estimate.largest_log_weights, k) >= 0.7).mean()
+        evaluation.ais(model, x[:FEW], 1)  # compiles
+        start = time.perf_counter()
+        annealed = evaluation.ais(model, x)
+        rows[name, "AIS"] = {"L_5000": annealed.log_likelihood.mean(), "seconds of L_5000": time.perf_counter() - start}
     return pd.DataFrame(rows).T
 
 
@@ -201,7 +233,9 @@ def _labels(data_dir):
     return next(iter(tfds.load("mnist", split="test", data_dir=data_dir, download=False).batch(MANY)))["label"].numpy()
 
 
-PARTS = {part.__name__: part for part in (likelihoods, units, decompositions, posteriors, anomalies, depths)}
+PARTS = {
+    part.__name__: part for part in (likelihoods, refinements, units, decompositions, posteriors, anomalies, depths)
+}
 
 
 def main():

@@ -167,6 +167,9 @@ def evaluate(
     run: Run,
     test_samples: Annotated[int | None, typer.Option(help="Importance samples. Default: as many as the run.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of prepared TFDS data. Default: the run's.")] = None,
+    refine: Annotated[
+        int, typer.Option(help="Steps that refine q(z|x) for each observation before it is scored, such as 50.")
+    ] = 0,
     everything: Annotated[
         bool, typer.Option("--all", help="Write every table and picture, and a report with all, to RUN/evaluation.")
     ] = False,
@@ -177,7 +180,7 @@ def evaluate(
 
     # The report comes first, because it fails at once if there is one already.
     page = runs.report(run, data_dir, overwrite) if everything else None
-    _print_metrics(runs.evaluate(run, test_samples, data_dir))
+    _print_metrics(runs.evaluate(run, test_samples, data_dir, refine=refine))
     if page:
         typer.echo(page)
 
@@ -262,11 +265,15 @@ def score_beam(
 def _print_metrics(metrics: dict[str, Any]) -> None:
     """Prints the metrics of the test data."""
     test = metrics["test"]
+    amortized = ""
+    if "amortized" in test:
+        of_q = test["amortized"]
+        amortized = f"q(z|x) before refinement: {of_q['log_likelihood']:.3f}, {of_q['effective_sample_size']:.1f}\n"
     typer.echo(
         f"\ntest log-likelihood {test['log_likelihood']:.3f} +- {test['standard_error']:.3f} nats "
         f"({test['num_samples']} samples, {test['num_observations']} observations; sampling error of one "
         f"{test['sampling_error']:.3f})\neffective sample size {test['effective_sample_size']:.1f}\n"
-        f"{test['verdict']}\n"
+        f"{amortized}{test['verdict']}\n"
         f"active units {', '.join(f'{name}: {count}' for name, count in metrics['active_units'].items())}\n"
     )
 

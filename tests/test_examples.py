@@ -86,7 +86,10 @@ def test_example(name, fitted, digits, x, tmp_path, monkeypatch, request):
     monkeypatch.setattr(reporting, "_make_figures", lambda *_: {})
     for folder in {folder for block in blocks(EXAMPLES[name]) for folder in re.findall(r'"(runs/digits\S*?)"', block)}:
         shutil.copytree(request.getfixturevalue("run"), folder)
-    packages = {package: getattr(iwae_tf, package) for package in (*PACKAGES, "estimates", "log_weights", "random")}
+    packages = {
+        package: getattr(iwae_tf, package)
+        for package in (*PACKAGES, "estimates", "log_weights", "random", "resampling")
+    }
     names = {"iwae_tf": iwae_tf, "keras": keras, "np": np, "pd": pd, "tf": tf, "tfd": tfd, **packages}
     names |= {"model": fitted, "splits": digits, "x": x, "__name__": "example"}
     for block in blocks(EXAMPLES[name]):

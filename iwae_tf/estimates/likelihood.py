@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_count
+from iwae_tf.estimates import refinement
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.log_weights import effective_sample_size_of_sums, standard_error
 from iwae_tf.types import Array, Seed
@@ -101,16 +102,18 @@ def choose_chunk_size(model: Hierarchy) -> int:
     return int(min(max(MEMORY // needed, 1), MOST_SAMPLES))
 
 
-def get_program(model: Hierarchy) -> Program:
+def get_program(model: Hierarchy, refine: int = 0) -> Program:
     """Returns the compiled function that scores observations; the model keeps it.
+
+    With `refine` the samples of each observation come from a proposal that is refined by that many steps.
 
     It can be called in a `tf.function` too. It raises a `tf.errors.InvalidArgumentError` for data that do not match
     the model's input.
     """
-    return compiling.cached(model, functools.partial(_make_program, model), "likelihood")
+    return compiling.cached(model, functools.partial(_make_program, model, refine), "likelihood", refine)
 
 
-def _make_program(model: Hierarchy) -> Program:
+def _make_program(model: Hierarchy, refine: int) -> Program:
     """Makes the function that scores observations.
 
     It scores each observation on its own, in chunks of samples, with noise derived from the seed and the observation.
@@ -129,9 +132,15 @@ def _make_program(model: Hierarchy) -> Program:
             posterior = model.posterior(x)
             seed = random.fold_in(seed, 1)
 
+            if refine:
+                proposal = refinement.refine(model, x, posterior, refine, random.fold_in(seed, -1))
+
             def draw(i: tf.Tensor) -> tf.Tensor:
+                chunk_seed = random.fold_in(seed, i)
+                if refine:
+                    return proposal.log_weights(size, chunk_seed)
                 # The density itself, without the KL weights of the warm-up and the objective.
-                return model.terms(x, posterior, size, random.fold_in(seed, i)).log_weights()
+                return model.terms(x, posterior, size, chunk_seed).log_weights()
 
             return stream(draw, num_samples, 1, size, dtype)
 

@@ -16,7 +16,7 @@ from iwae_tf.hierarchy.bottom_up import BottomUp, build_layer, call_layer
 from iwae_tf.hierarchy.ladder import Ladder
 from iwae_tf.hierarchy.terms import Terms
 from iwae_tf.layers.missing import ignore_missing
-from iwae_tf.layers.normal import redraw
+from iwae_tf.layers.normal import as_normal
 
 #: A function from the number of a layer (0 for z_1) and the z drawn for it to the z that takes its place.
 Intervention = Callable[[int, tf.Tensor], tf.Tensor]
@@ -180,7 +180,6 @@ class Hierarchy(ObservationModel):
             num_samples = ()  # the first draw has the sample axis
         return posteriors, z
 
-    @in_phase
     def redraw(self, posterior: Any, z: list[tf.Tensor]) -> tuple[list[tfd.Distribution], list[tf.Tensor]]:
         """Returns what `infer` returned when it drew z, or for some of its samples, with their gradients as draws.
 
@@ -191,12 +190,33 @@ class Hierarchy(ObservationModel):
         Raises:
           NotImplementedError: if a posterior is not a diagonal Gaussian.
         """
+        return self._draw(posterior, lambda i, q: q.loc + q.scale * tf.stop_gradient((z[i] - q.loc) / q.scale))
+
+    def infer_from_noise(
+        self, posterior: Any, noise: list[tf.Tensor]
+    ) -> tuple[list[tfd.Distribution], list[tf.Tensor]]:
+        """Returns what `infer` returns when it draws this standard normal noise.
+
+        Args:
+          posterior: the result of `posterior`.
+          noise: for each layer `[k, batch, *event]`.
+
+        Raises:
+          NotImplementedError: if a posterior is not a diagonal Gaussian.
+        """
+        return self._draw(posterior, lambda i, q: q.loc + q.scale * noise[i])
+
+    @in_phase
+    def _draw(
+        self, posterior: Any, draw: Callable[[int, tfd.Normal], tf.Tensor]
+    ) -> tuple[list[tfd.Distribution], list[tf.Tensor]]:
+        """Infers with a function that draws from the Gaussian of each layer."""
         posteriors: list[Any] = [None] * len(self.encoder)
-        redrawn: list[Any] = [None] * len(self.encoder)
+        z: list[Any] = [None] * len(self.encoder)
         for i in self._inference.order:
-            posteriors[i] = self._inference.conditional(i, posterior, redrawn)
-            redrawn[i] = redraw(posteriors[i], z[i])
-        return posteriors, redrawn
+            posteriors[i] = self._inference.conditional(i, posterior, z)
+            z[i] = draw(i, as_normal(posteriors[i]))
+        return posteriors, z
 
     @in_phase
     def posteriors(

@@ -28,17 +28,17 @@ class Normal(tfd.Normal):
         return loc + scale * random.normal(shape, seed, self.dtype)
 
 
-def redraw(q: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
-    """Returns a sample z of q with the gradients for loc and scale that it had when it was drawn: its noise is fixed.
+def as_normal(q: tfd.Distribution) -> tfd.Normal:
+    """Returns the `tfd.Normal` of a diagonal Gaussian.
 
     Raises:
-      NotImplementedError: if q is not a diagonal Gaussian.
+      NotImplementedError: if q is another distribution.
     """
     if isinstance(q, tfd.Independent):
-        return redraw(q.distribution, z)
+        return as_normal(q.distribution)
     if not isinstance(q, tfd.Normal):
         raise NotImplementedError(f"Expected a diagonal Gaussian. Received: {type(q).__name__}")
-    return q.loc + q.scale * tf.stop_gradient((z - q.loc) / q.scale)
+    return q
 
 
 #: The scale as a function of the parameter `log_scale`.

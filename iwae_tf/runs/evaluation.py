@@ -20,6 +20,7 @@ def evaluate(
     test_samples: int | None = None,
     data_dir: str | os.PathLike | None = None,
     verbose: int = 1,
+    refine: int = 0,
 ) -> dict[str, Any]:
     """Evaluates the model of a run anew on its test data, and rewrites the results in the run folder.
 
@@ -28,6 +29,7 @@ def evaluate(
       test_samples: k, the importance samples of the test log-likelihood; `None` uses the run's.
       data_dir: folder of prepared TFDS data; `None` uses the run's.
       verbose: 1 shows a progress bar.
+      refine: steps that refine q(z|x) for each observation; see `evaluation.log_likelihood`.
 
     Returns:
       The metrics: `test`, `active_units` and `training`, each a dict.
@@ -47,7 +49,7 @@ def evaluate(
     splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
     folder = Path(run)
     metrics = read_json(folder / "metrics.json")
-    return report_test_data(load_model(run), splits, config, folder, metrics, verbose)
+    return report_test_data(load_model(run), splits, config, folder, metrics, verbose, refine)
 
 
 def load_model(run: str | os.PathLike) -> IWAE:
@@ -76,15 +78,21 @@ def load_model(run: str | os.PathLike) -> IWAE:
 
 
 def report_test_data(
-    model: IWAE, splits: data.Splits, config: Config, folder: Path, metrics: dict[str, Any], verbose: int
+    model: IWAE,
+    splits: data.Splits,
+    config: Config,
+    folder: Path,
+    metrics: dict[str, Any],
+    verbose: int,
+    refine: int = 0,
 ) -> dict[str, Any]:
     """Evaluates a model on the test data, writes tables, pictures and metrics to the folder, returns the metrics."""
-    table = evaluation.log_likelihood(model, splits.test, config.test_samples, config.seed, verbose)
+    table = evaluation.log_likelihood(model, splits.test, config.test_samples, config.seed, verbose, refine=refine)
     units = evaluation.active_units(model, splits.test, seed=config.seed)
     active = units.groupby("layer").active.sum()
     metrics = {
         **metrics,
-        "test": {**evaluation.summarize(table), "num_samples": config.test_samples},
+        "test": {**evaluation.summarize(table), "num_samples": config.test_samples, "refine": refine},
         "active_units": {f"layer_{layer}": int(count) for layer, count in active.items()},
     }
     x = next(iter(splits.test.unbatch().batch(20)))

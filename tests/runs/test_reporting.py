@@ -12,6 +12,8 @@ from iwae_tf import runs
 from iwae_tf.runs import reporting
 from iwae_tf.runs.config import write_config
 
+from ..fixtures import invoke
+
 CONFIG = runs.Config(
     latent_sizes=(2,), hidden_sizes=((16,),), num_samples=3, epochs=1, test_samples=50
 )  # fmt: skip
@@ -63,3 +65,13 @@ def test_compare_shows_what_differs(folders, tmp_path):
     with pytest.raises(FileNotFoundError):
         runs.compare([folders / "iwae", folders], tmp_path / "one")
     assert not (tmp_path / "one").exists()
+
+
+def test_evaluation_with_a_refined_q(folders, tmp_path):
+    run = shutil.copytree(folders / "iwae", tmp_path / "run")
+    result = invoke("evaluate", run, "--test-samples", 30, "--refine", 5)
+    assert result.exit_code == 0, result.output
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    assert test["refine"] == 5 and test["log_likelihood"] > test["amortized"]["log_likelihood"]
+    assert f"q(z|x) before refinement: {test['amortized']['log_likelihood']:.3f}" in result.output
+    assert "amortized_pareto_k" in pd.read_csv(run / "test_log_likelihood.csv")
