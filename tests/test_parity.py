@@ -1,7 +1,5 @@
 """Everything that a Keras model takes, beside a plain Keras model of the same loss."""
 
-import itertools
-
 import keras
 import numpy as np
 import pandas as pd
@@ -308,9 +306,8 @@ def test_refused_before_a_step(case):
     assert np.isfinite(b_of(model)).all(), "and good data train it"
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.permutations(EVENTS, 2), ids=str)
-def test_models_of_several_ranks_in_one_process(first, second):
-    for event_shape in (first, second):
+def test_models_of_several_ranks_in_one_process():
+    for event_shape in (EVENTS[i] for i in (0, 1, 0, 2, 1, 2, 0)):  # each after each of the others
         x = rows(event_shape)
         model = ours(event_shape)
         for data in (dataset(x), x):

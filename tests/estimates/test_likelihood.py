@@ -111,14 +111,14 @@ def test_chunk_from_memory(trained, x, monkeypatch):
     before = likelihood.estimate(trained, x, 2000, seed=0)
     monkeypatch.setattr(likelihood, "MEMORY", 100_000)
     assert 1 < likelihood.choose_chunk_size(trained) < 100
-    monkeypatch.delitem(trained.programs, ("likelihood",))
+    monkeypatch.delitem(trained.programs, ("likelihood", 0))
     after = likelihood.estimate(trained, x, 2000, seed=0)
     error = np.sqrt(np.mean(before.standard_error**2 + after.standard_error**2) / len(x))
     difference = np.mean(after.log_likelihood - before.log_likelihood)
     assert 0 < abs(difference) < 3.9 * error
     monkeypatch.setattr(likelihood, "MEMORY", 1)
     assert likelihood.choose_chunk_size(trained) == 1
-    del trained.programs["likelihood",]
+    del trained.programs["likelihood", 0]
 
 
 @pytest.mark.parametrize(("k", "size"), [(1, 10), (10, 10), (11, 100), (100, 100), (101, 500), (5000, 500)])
@@ -127,7 +127,7 @@ def test_few_samples_take_small_chunks(trained, x, monkeypatch, k, size):
     drawn = []
     stream = likelihood.stream
     monkeypatch.setattr(likelihood, "stream", lambda *args: drawn.append(args[3]) or stream(*args))
-    likelihood._make_program(trained)(x[:1], tf.constant(k), tf.constant([0, 5]))
+    likelihood._make_program(trained, 0)(x[:1], tf.constant(k), tf.constant([0, 5]))
     assert drawn == [size]
 
 

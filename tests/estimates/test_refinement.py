@@ -31,7 +31,7 @@ def test_a_poor_q_becomes_the_posterior(linear_gaussian, gaussian_chain, ladder)
 def test_weights_have_the_mean_of_the_likelihood(linear_gaussian, k):
     """For odd numbers of samples too. 4 means at 5 standard errors in 2 cases: false alarm below 5e-6."""
     model, x = linear_gaussian.model(0.5), linear_gaussian.sample(4)
-    likelihoods = np.exp([score(model, x, k, 10, seed)["log_likelihood"] for seed in range(400)])
+    likelihoods = np.exp([score(model, x, k, 10, seed)["log_likelihood"] for seed in range(200)])
     error = likelihoods.std(0, ddof=1) / len(likelihoods) ** 0.5
     assert (abs(likelihoods.mean(0) - np.exp(linear_gaussian.log_prob(x))) < 5 * error).all()
 
