@@ -178,5 +178,5 @@ def _word_verdict(summary: dict[str, Any]) -> str:
         return f"Fair, and probably low: {reasons}. More samples would raise it."
     return (
         f"Only a lower bound: {reasons}. A few samples dominate the estimate, and the model is likely to be better "
-        "than this. Compare with evaluation.ais, or train q further."
+        "than this. Refine q (refine=50), or compare with evaluation.ais."
     )
