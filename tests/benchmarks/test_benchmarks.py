@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import breakdown, compare, compilation, distributions, floor, scaling, tables
+from benchmarks import breakdown, compare, compilation, distributions, floor, race, scaling, tables
 from benchmarks.cases import CASES, Case, Chain, decoder_sizes, encoder_sizes
 from benchmarks.gpu import executions, rate
 from benchmarks.turns import Contender, Settings, take_turns
@@ -148,3 +148,16 @@ def test_json(tmp_path):
     assert content["rounds"] == 5
     assert content["cases"] == {}
     assert "cores" in content["machine"]
+
+
+def test_times_of_a_race():
+    """The first epoch counts as long as the others; a target is passed between two epochs, by interpolation."""
+    curve = race.make_curve([30.0, 10.0, 12.0], [-120.0, -100.0, -96.0])
+    assert curve == [[11.0, -120.0], [21.0, -100.0], [33.0, -96.0]]
+    assert race.find_time(curve, -110.0) == 16.0 and race.find_time(curve, -98.0) == 27.0
+    assert race.find_time(curve, -130.0) == 11.0 and np.isnan(race.find_time(curve, -90.0))
+    result = {"races": [{"JAX": {"curve": curve}, "ours": {"curve": [[5.0, -99.0]]}}], "targets": [-100.0, -90.0]}
+    assert race.table(result).splitlines()[2:] == [
+        "| JAX | 21 s (1.00) | not reached |", "| ours | 5 s (4.20) | not reached |"
+    ]  # fmt: skip
+    assert len(race.draw(result).axes[0].lines) == 2
