@@ -97,7 +97,7 @@ def test_interrupted_work_goes_on(trained, digits, tmp_path, monkeypatch):
     scored = []
     program = likelihood.get_program(trained)
     counting = lambda x, *args, **kwargs: scored.append(x) or program(x, *args, **kwargs)  # noqa: E731
-    monkeypatch.setitem(trained.programs, ("likelihood",), counting)
+    monkeypatch.setitem(trained.programs, ("likelihood", 0), counting)
     table = evaluation.log_likelihood(trained, digits.test, 50, path=path)
     pd.testing.assert_frame_equal(table, whole)
     assert len(scored) == len(digits.test) - 3
