@@ -21,11 +21,10 @@ def draw_by_weight(weights, num_samples, seed):
     """Draws samples with replacement, each with the probability of its weight: what resampling is compared with."""
     import tensorflow as tf
 
-    from iwae_tf import random
+    from iwae_tf import random, resampling
 
     indices = random.categorical(tf.math.log(weights), seed, num_samples)
-    places = tf.stack([indices, tf.broadcast_to(tf.range(indices.shape[1]), indices.shape)], -1)
-    return indices, tf.reduce_sum(weights, 0) / (num_samples * tf.gather_nd(weights, places))
+    return indices, tf.reduce_sum(weights, 0) / (num_samples * resampling.take(weights, indices))
 
 
 def gradients_of(model, objective, x, seeds):

@@ -58,3 +58,16 @@ def resample(weights: tf.Tensor, num_samples: int, seed: tf.Tensor) -> tuple[tf.
     reciprocals = tf.where(c > 0, c / tf.gather(ordered, places, batch_dims=1), tf.zeros_like(fraction))
     factors = tf.where(slots < num_kept, tf.ones_like(fraction), reciprocals)
     return tf.transpose(tf.gather(order, places, batch_dims=1)), tf.transpose(factors)
+
+
+def take(values: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    """Takes the samples with these indices, `[m, batch]`, from `[k, batch, ...]`; returns `[m, batch, ...]`.
+
+    Example:
+      ```python
+      indices, _ = resampling.resample(tf.ones([5, 20]), 2, random.as_seed(0))
+      resampling.take(model.log_weights(x, 5), indices).shape  # [2, 20]
+      ```
+    """
+    columns = tf.broadcast_to(tf.range(tf.shape(indices)[1]), tf.shape(indices))
+    return tf.gather_nd(values, tf.stack([indices, columns], axis=-1))

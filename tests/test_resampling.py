@@ -93,6 +93,13 @@ def test_no_weight_is_left_to_draw(weights, monkeypatch):
     ).all()
 
 
+def test_take():
+    values = tf.reshape(tf.range(24), [4, 3, 2])
+    indices = tf.constant([[3, 0, 1], [2, 2, 0]])
+    expected = np.take_along_axis(values.numpy(), indices.numpy()[..., np.newaxis], 0)
+    np.testing.assert_array_equal(resampling.take(values, indices), expected)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("num_samples", [1, 4, 20])
 def test_compiled_and_not_are_the_same(num_samples, dtype):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from iwae_tf import random
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.multivariate_normal import FullNormal, LowerTriangularOperator
+from iwae_tf.layers.normal import Normal
 
 #: Samples of each step, and the learning rate of Adam, which falls to 0 along a cosine.
 NUM_SAMPLES, LEARNING_RATE = 32, 0.05
@@ -45,7 +46,7 @@ class Proposal(NamedTuple):
         refined = tf.reshape(tf.stack([coins, ~coins], 1), [-1, self.x.shape[0]])[:num_samples, :, tf.newaxis]
         noise = []
         for i, component in enumerate(self.components):
-            layer_seed = random.fold_in(seed, i + 1)
+            layer_seed = random.fold_in(seed, i + 1)  # of both components, since a sample takes one of them
             own = random.normal([num_samples, *component.loc.shape], layer_seed, self.x.dtype)
             noise.append(tf.where(refined, component.sample(num_samples, seed=layer_seed), own))
         log_ratio = _log_density(self.components, noise) - _log_density_of_q(noise)
@@ -121,7 +122,7 @@ def _log_density(components: list[FullNormal], noise: list[tf.Tensor]) -> tf.Ten
 
 def _log_density_of_q(noise: list[tf.Tensor]) -> tf.Tensor:
     """Returns the log density of standard normal noise."""
-    return tf.add_n([-0.5 * tf.reduce_sum(u**2 + math.log(2 * math.pi), -1) for u in noise])
+    return tf.add_n([tf.reduce_sum(Normal(tf.zeros([], u.dtype), 1.0).log_prob(u), -1) for u in noise])
 
 
 def _log_weights_of_q(model: Hierarchy, x: tf.Tensor, posterior: Any, noise: list[tf.Tensor]) -> tf.Tensor:

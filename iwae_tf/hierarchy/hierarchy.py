@@ -171,14 +171,14 @@ class Hierarchy(ObservationModel):
           The distributions of z_1, ..., z_L given the layers that they depend on, and the list of z, each
           `[num_samples, batch, *event]`.
         """
-        posteriors: list[Any] = [None] * len(self.encoder)
-        z: list[Any] = [None] * len(self.encoder)
-        for i in self._inference.order:
-            posteriors[i] = self._inference.conditional(i, posterior, z)
-            draw = posteriors[i].sample(num_samples, seed=random.fold_in(seed, i))
-            z[i] = draw if intervene is None else intervene(i, draw)
-            num_samples = ()  # the first draw has the sample axis
-        return posteriors, z
+        first = next(iter(self._inference.order))
+
+        def draw(i: int, q: tfd.Distribution) -> tf.Tensor:
+            # The first draw has the sample axis.
+            z = q.sample(num_samples if i == first else (), seed=random.fold_in(seed, i))
+            return z if intervene is None else intervene(i, z)
+
+        return self._infer_by(draw, posterior)
 
     def redraw(self, posterior: Any, z: list[tf.Tensor]) -> tuple[list[tfd.Distribution], list[tf.Tensor]]:
         """Returns what `infer` returned when it drew z, or for some of its samples, with their gradients as draws.
@@ -190,7 +190,12 @@ class Hierarchy(ObservationModel):
         Raises:
           NotImplementedError: if a posterior is not a diagonal Gaussian.
         """
-        return self._draw(posterior, lambda i, q: q.loc + q.scale * tf.stop_gradient((z[i] - q.loc) / q.scale))
+
+        def draw(i: int, q: tfd.Distribution) -> tf.Tensor:
+            normal = as_normal(q)
+            return normal.loc + normal.scale * tf.stop_gradient((z[i] - normal.loc) / normal.scale)
+
+        return self._infer_by(draw, posterior)
 
     def infer_from_noise(
         self, posterior: Any, noise: list[tf.Tensor]
@@ -204,18 +209,23 @@ class Hierarchy(ObservationModel):
         Raises:
           NotImplementedError: if a posterior is not a diagonal Gaussian.
         """
-        return self._draw(posterior, lambda i, q: q.loc + q.scale * noise[i])
+
+        def draw(i: int, q: tfd.Distribution) -> tf.Tensor:
+            normal = as_normal(q)
+            return normal.loc + normal.scale * noise[i]
+
+        return self._infer_by(draw, posterior)
 
     @in_phase
-    def _draw(
-        self, posterior: Any, draw: Callable[[int, tfd.Normal], tf.Tensor]
+    def _infer_by(
+        self, draw: Callable[[int, tfd.Distribution], tf.Tensor], posterior: Any
     ) -> tuple[list[tfd.Distribution], list[tf.Tensor]]:
-        """Infers with a function that draws from the Gaussian of each layer."""
+        """Goes through the layers in the order of inference; `draw` gives z of layer i from its distribution."""
         posteriors: list[Any] = [None] * len(self.encoder)
         z: list[Any] = [None] * len(self.encoder)
         for i in self._inference.order:
             posteriors[i] = self._inference.conditional(i, posterior, z)
-            z[i] = draw(i, as_normal(posteriors[i]))
+            z[i] = draw(i, posteriors[i])
         return posteriors, z
 
     @in_phase

@@ -76,6 +76,11 @@ class Objective:
             return k
         return min(max(self.fewest_backward, k // 10), k) if self.backward_samples == "auto" else self.backward_samples
 
+    def check_resampling(self) -> None:
+        """Raises a `ValueError` if some samples are to stand for all, and free bits depend on all of them."""
+        if self.backward_samples is not None and (self.free_bits or (self.inference and self.inference.free_bits)):
+            raise ValueError(f"Expected objectives without free_bits with backward_samples. Received: {self!r}")
+
     def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Computes the reported bound, in nats: `[num_particles, batch]` -> `[batch]`."""
         raise NotImplementedError

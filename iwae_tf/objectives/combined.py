@@ -60,10 +60,7 @@ class Combined(Objective):
         self.kl_weight, self.free_bits = generative.kl_weight, generative.free_bits
         self.fewest_backward = max(generative.fewest_backward, inference.fewest_backward)
         self.backward_samples = check_backward_samples(backward_samples, self.num_particles)
-        if backward_samples is not None and (generative.free_bits or inference.free_bits):
-            raise ValueError(
-                f"Expected objectives without free_bits with backward_samples. Received: {generative!r}, {inference!r}"
-            )
+        self.check_resampling()
 
     def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
         return self.generative.bound(log_weights)

@@ -30,7 +30,8 @@ def register(name: str, make: Callable[..., Objective]) -> None:
     Args:
       name: the new name.
       make: function from the number of samples per observation to the objective, such as its class. If it has an
-        argument `beta` or `backward_samples`, that is an option of the command line and the tuner as well.
+        argument `beta` or `backward_samples`, that is an option of `iwae-tf train` and `runs.Config` as well; `beta`
+        also of the tuner.
 
     Raises:
       ValueError: if the name is registered already.
@@ -58,10 +59,8 @@ def takes_beta(name: str) -> bool:
 
 
 def _takes(name: str, argument: str) -> bool:
-    """Returns whether the function of this name has an argument, and leaves its value to the caller."""
-    parameters = inspect.signature(NAMES[name]).parameters if name in NAMES else {}
-    fixed = isinstance(NAMES.get(name), partial) and argument == "backward_samples"
-    return argument in parameters and not (fixed and parameters[argument].default is not None)
+    """Returns whether the function of this name has an argument."""
+    return name in NAMES and argument in inspect.signature(NAMES[name]).parameters
 
 
 def get(name: str, num_samples: int, beta: float | None = None, backward_samples: BackwardSamples = None) -> Objective:
@@ -115,7 +114,7 @@ register("ciwae-dreg", partial(CIWAE, beta=0.5, gradient=_DREG))
 register("dreg", partial(ImportanceWeighted, gradient=_DREG))
 register("elbo", ELBO)
 register("iwae", ImportanceWeighted)
-register("iwae-sampled", partial(ImportanceWeighted, backward_samples=1))
+register("iwae-sampled", lambda num_samples: ImportanceWeighted(num_samples, backward_samples=1))
 register("jackknife", partial(Jackknife, order=1))
 register("miwae", _split_samples(MIWAE))
 register("miwae-dreg", _split_samples(MIWAE, gradient=_DREG))

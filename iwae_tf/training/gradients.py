@@ -73,11 +73,13 @@ def compute(
 
 
 def check_objective(model: Hierarchy, objective: Objective) -> None:
-    """Raises a `ValueError` if the model has a ladder and the objective follows different bounds for the networks.
+    """Raises a `ValueError` if the model cannot follow the objective, or the objective contradicts itself.
 
-    The q of a ladder contains parameters of p, which could follow only one of them. Path gradients are fine: they
-    differentiate q by its distribution parameters, wherever those come from.
+    A model with a ladder cannot follow different bounds for the two networks: its q contains parameters of p, which
+    could follow only one of them. Path gradients are fine: they differentiate q by its distribution parameters,
+    wherever those come from.
     """
+    objective.check_resampling()
     if model.ladder and (objective.inference or objective.score_weights or objective.sleep):
         raise ValueError(
             f"Expected an objective that both networks follow, since with ladder=True they share parameters. "

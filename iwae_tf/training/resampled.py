@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from iwae_tf import random
 from iwae_tf.hierarchy import Terms
-from iwae_tf.resampling import resample
+from iwae_tf.resampling import resample, take
 from iwae_tf.training.batches import Batch, Metrics, compute_metrics
 
 
@@ -17,7 +17,7 @@ class Chosen(NamedTuple):
 
     Attributes:
       z: the samples of each layer, `[m, batch, *event]`.
-      places: where they are among all samples, `[m, batch, 2]`.
+      indices: their numbers among all samples, `[m, batch]`.
       bound: coefficients of log w in the loss of the generative network, `[m, batch]`.
       inference: coefficients of log w, or of the score of q, in the loss of the inference network, `[m, batch]`.
       path: factors of the gradient that reaches each sample, `[m, batch]`, or `None`.
@@ -25,7 +25,7 @@ class Chosen(NamedTuple):
     """
 
     z: list[tf.Tensor]
-    places: tf.Tensor
+    indices: tf.Tensor
     bound: tf.Tensor
     inference: tf.Tensor
     path: tf.Tensor | None
@@ -57,11 +57,16 @@ class ResampledBatch(Batch):
             return [], self.chosen.z
         try:
             return self.model.redraw(self.model.posterior(self.x), self.chosen.z)
-        except NotImplementedError:
+        except NotImplementedError as error:
             # Other samples than Gaussian ones are drawn again, all of them, and only p is spared the rest.
-            posteriors, z = super().infer()
-            densities = [_gather(q.log_prob(z_l), self.chosen.places) for q, z_l in zip(posteriors, z, strict=True)]
-            return [_Scored(density) for density in densities], [_gather(z_l, self.chosen.places) for z_l in z]
+            if self.objective.analytic_kl:
+                raise ValueError(
+                    "Expected posteriors that are diagonal Gaussians with backward_samples and a KL in closed form. "
+                    f"Received: {self.objective!r}"
+                ) from error
+            indices, (posteriors, z) = self.chosen.indices, super().infer()
+            densities = (take(q.log_prob(z_l), indices) for q, z_l in zip(posteriors, z, strict=True))
+            return [_Scored(density) for density in densities], [take(z_l, indices) for z_l in z]
 
     def loss(self, terms: Terms) -> tuple[tf.Tensor, Metrics]:
         return self.scale_mean(-_dot(self.chosen.bound, self.log_weights(terms))), self.chosen.metrics
@@ -96,13 +101,12 @@ def choose_samples(batch: Batch) -> ResampledBatch:
     importance = tf.abs(bound) if of_inference is bound else tf.abs(bound) + tf.abs(of_inference)
     seed = random.fold_in(batch.seed, len(model.encoder))
     indices, factors = resample(importance, objective.num_backward, seed)
-    places = tf.stack([indices, tf.broadcast_to(tf.range(tf.shape(indices)[1]), tf.shape(indices))], axis=-1)
     chosen = Chosen(
-        z=[_gather(z_l, places) for z_l in z],
-        places=places,
-        bound=factors * _gather(bound, places),
-        inference=factors * _gather(of_inference, places),
-        path=_gather(batch.path_factors(terms), places) if inference.path_weights else None,
+        z=[take(z_l, indices) for z_l in z],
+        indices=indices,
+        bound=factors * take(bound, indices),
+        inference=factors * take(of_inference, indices),
+        path=take(batch.path_factors(terms), indices) if inference.path_weights else None,
         metrics=compute_metrics(objective, terms, model.kl_weight),
     )
     fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
@@ -115,10 +119,6 @@ def _differentiate(bound: Callable[[tf.Tensor], tf.Tensor], log_weights: tf.Tens
         tape.watch(log_weights)
         value = bound(log_weights)
     return tape.gradient(value, log_weights)
-
-
-def _gather(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    return tf.gather_nd(values, places)
 
 
 def _dot(coefficients: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,5 @@
 import copy
+import functools
 import math
 
 import keras
@@ -245,6 +246,9 @@ def test_samples_that_are_differentiated():
         assert objectives.get(name, 50, backward_samples="auto").num_backward in (1, 8, 10, 50)
     assert objectives.get("miwae-dreg", 64, backward_samples=3).num_backward == 3
     assert objectives.get("elbo", 50, backward_samples="auto").num_backward == 50
+    objectives.register("iwae-4", functools.partial(IWAE, backward_samples=4))
+    assert objectives.get("iwae-4", 50).num_backward == 4
+    assert objectives.get("iwae-4", 50, backward_samples=7).num_backward == 7
     assert objectives.get("vr-max", 50, backward_samples=7).num_backward == 1
     for groups in (objectives.MIWAE, objectives.PIWAE):
         assert [groups(m, 10, backward_samples="auto").num_backward for m in (1, 3, 20)] == [10, 8, 40]

@@ -186,6 +186,19 @@ def test_resampled_gradients_of_other_posteriors(x, posterior):
     assert_exact(make, x)
 
 
+def test_objectives_that_cannot_be_resampled(x):
+    """Also one of a user's own, whose free bits would be those of the chosen samples, without a word."""
+    objective = TopTwo(2)
+    objective.free_bits = 1.0
+    with pytest.raises(ValueError, match=r"without free_bits with backward_samples. Received: TopTwo"):
+        small_model(1, objective).compile("sgd")
+    analytic = objectives.ELBO(6, analytic_kl=True)
+    model = small_model(1, objectives.Combined(analytic, analytic, backward_samples=2), posterior="full")
+    model.build((None, 8, 8, 1))
+    with pytest.raises(ValueError, match="diagonal Gaussians with backward_samples and a KL in closed form"):
+        gradients(model, x)
+
+
 def test_resampled_gradients_of_incomplete_data():
     x = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     x[::3, 1] = x[5] = np.nan
