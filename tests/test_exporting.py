@@ -18,6 +18,7 @@ for name in ("iwae_tf", "tensorflow_probability", "keras", "tf_keras"):
     sys.modules[name] = None  # importing it fails
 import numpy as np
 import tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as here: it changes the last bit
 model = tf.saved_model.load(sys.argv[1])
 x = np.load(sys.argv[2])
 default = model.signatures["serving_default"](x=tf.constant(x))

@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_count
 from iwae_tf.estimates import likelihood
+from iwae_tf.estimates.rows import map_rows
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.heterogeneous import ColumnProduct
 from iwae_tf.types import Array, Seed
@@ -99,21 +100,8 @@ def _make_program(model: Hierarchy) -> Program:
         expected = average(draw, num_samples, size, tf.zeros_like(_expectations(observation)[0]))
         return observation.to_rows(expected) if isinstance(observation, ColumnProduct) else expected
 
-    def make(jit_compile: bool) -> Program:
-        compiled = compiling.function(estimate, jit_compile=jit_compile)
-
-        def estimate_rows(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-            def estimate_row(args: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-                row, seed = args
-                return compiled(model.preprocess_and_assert(row[tf.newaxis], seed), num_samples, seed)
-
-            x = model.assert_rules(x)
-            spec, seeds = tf.TensorSpec(model.event_shape, dtype), random.fold_in_rows(seed, x)
-            return tf.map_fn(estimate_row, (x, seeds), parallel_iterations=1, fn_output_signature=spec)
-
-        return compiling.function(estimate_rows, reduce_retracing=True)
-
-    return compiling.with_fallback(model, make)
+    spec = tf.TensorSpec(model.event_shape, dtype)
+    return compiling.with_fallback(model, lambda jit_compile: map_rows(model, estimate, spec, jit_compile))
 
 
 def _expectations(observation: tfd.Distribution) -> tf.Tensor:

@@ -1,27 +1,31 @@
 """Streaming likelihoods: log p^(x) from any number of samples in bounded memory."""
 
 import functools
-import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_count
 from iwae_tf.estimates import refinement
+from iwae_tf.estimates.rows import map_rows
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.log_weights import effective_sample_size_of_sums, standard_error
 from iwae_tf.types import Array, Seed
 
-#: Samples are scored in chunks of the smallest of these sizes that is at least k, or of the largest. The size is part
-#: of what a seed means.
+#: Samples are scored in chunks of one of these sizes: the one that costs least for k. The size is part of what a seed
+#: means.
 CHUNKS = (10, 100, 500)
 MOST_SAMPLES = CHUNKS[-1]
+#: What a chunk costs besides its samples, in times of the cost of a sample.
+CHUNK_OVERHEAD = 15
 #: Bytes that a chunk may need, for each of the observations that are scored side by side.
 MEMORY = 2**28
 #: Number of the largest log weights of each observation that are kept, to judge the estimate.
 NUM_LARGEST = 256
+T = TypeVar("T", int, tf.Tensor)
 #: A function of data `[batch, *event_shape]`, k (int32) and a seed (int32[2]) to an `Estimate`.
 Program = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], "Estimate"]
 
@@ -114,66 +118,56 @@ def get_program(model: Hierarchy, refine: int = 0) -> Program:
 
 
 def _make_program(model: Hierarchy, refine: int) -> Program:
-    """Makes the function that scores observations.
+    """Makes the function that scores observations, each on its own (see `map_rows`), in chunks of samples.
 
-    It scores each observation on its own, in chunks of samples, with noise derived from the seed and the observation.
-    So a score depends neither on the other observations nor on their number, bit for bit, and the scores of different
-    observations are independent. x is encoded once. One program for each size of chunks serves any batch. A few rows
-    run at the same time, which keeps every core busy.
+    x is encoded once.
     """
-    dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
     most = choose_chunk_size(model)
     sizes = [*(size for size in CHUNKS if size < most), most]
-    abreast = min(max(os.cpu_count() or 1, 2), 8)
-
-    def make_rows(size: int, jit_compile: bool) -> Program:
-        def score(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Estimate:
-            """Scores one observation."""
-            posterior = model.posterior(x)
-            seed = random.fold_in(seed, 1)
-
-            if refine:
-                proposal = refinement.refine(model, x, posterior, refine, random.fold_in(seed, -1))
-
-            def draw(i: tf.Tensor) -> tf.Tensor:
-                chunk_seed = random.fold_in(seed, i)
-                if refine:
-                    return proposal.log_weights(size, chunk_seed)
-                # The density itself, without the KL weights of the warm-up and the objective.
-                return model.terms(x, posterior, size, chunk_seed).log_weights()
-
-            return stream(draw, num_samples, 1, size, dtype)
-
-        compiled = compiling.function(score, reduce_retracing=True, jit_compile=jit_compile)
-
-        def score_rows(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Estimate:
-            def score_row(args: tuple[tf.Tensor, tf.Tensor]) -> Estimate:
-                row, seed = args
-                row = model.preprocess_and_assert(row[tf.newaxis], seed)  # not by XLA, which drops assertions
-                return Estimate(*(part[0] for part in compiled(row, num_samples, seed)))
-
-            x = model.assert_rules(x)
-            spec = Estimate(*(tf.TensorSpec(shape, dtype) for shape in ([], [], [], [NUM_LARGEST])))
-            return tf.map_fn(
-                score_row, (x, random.fold_in_rows(seed, x)), parallel_iterations=abreast, fn_output_signature=spec
-            )
-
-        return compiling.function(score_rows, reduce_retracing=True)
 
     def make(jit_compile: bool) -> Program:
-        programs = [make_rows(size, jit_compile) for size in sizes]
+        programs = [_make_rows(model, refine, size, jit_compile) for size in sizes]
 
         def run(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Estimate:
             """Chooses the program by k, which a graph may know only when it runs."""
             k = tf.get_static_value(num_samples)
             if k is not None:
-                return programs[sum(size < k for size in sizes[:-1])](x, num_samples, seed)
-            larger = tf.reduce_sum(tf.cast(num_samples > tf.constant(sizes[:-1], tf.int32), tf.int32))
-            return tf.switch_case(larger, [functools.partial(program, x, num_samples, seed) for program in programs])
+                return programs[int(np.argmin(_compute_costs(k, sizes)))](x, num_samples, seed)
+            cheapest = tf.argmin(tf.stack(_compute_costs(num_samples, sizes)), output_type=tf.int32)
+            return tf.switch_case(cheapest, [functools.partial(program, x, num_samples, seed) for program in programs])
 
         return run
 
     return compiling.with_fallback(model, make)
+
+
+def _compute_costs(k: T, sizes: list[int]) -> list[T]:
+    """Returns the costs of k samples in chunks of each size, which are drawn whole, in times of a sample."""
+    return [-(-k // size) * (CHUNK_OVERHEAD + size) for size in sizes]
+
+
+def _make_rows(model: Hierarchy, refine: int, size: int, jit_compile: bool) -> Program:
+    """Makes the function that scores rows in chunks of `size` samples."""
+    dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
+
+    def score(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Estimate:
+        """Scores one observation, `[1, *event_shape]`."""
+        posterior = model.posterior(x)
+        seed = random.fold_in(seed, 1)
+        if refine:
+            proposal = refinement.refine(model, x, posterior, refine, random.fold_in(seed, -1))
+
+        def draw(i: tf.Tensor) -> tf.Tensor:
+            chunk_seed = random.fold_in(seed, i)
+            if refine:
+                return proposal.log_weights(size, chunk_seed)
+            # The density itself, without the KL weights of the warm-up and the objective.
+            return model.terms(x, posterior, size, chunk_seed).log_weights()
+
+        return Estimate(*(part[0] for part in stream(draw, num_samples, 1, size, dtype)))
+
+    spec = Estimate(*(tf.TensorSpec(shape, dtype) for shape in ([], [], [], [NUM_LARGEST])))
+    return map_rows(model, score, spec, jit_compile)
 
 
 def estimate(model: Hierarchy, x: Array, num_samples: int = 5000, seed: Seed | None = None) -> Estimate:

@@ -51,9 +51,9 @@ def estimate_pareto_k(largest_log_weights: npt.ArrayLike, num_samples: int) -> n
     # this sample size and relative efficiency its tail has the length above.
     size = 5 * (tail + 1)
     efficiency = size * (3 / (tail - 0.5)) ** 2
+    filling = np.repeat(ascending[:, :1], size - ascending.shape[1], axis=1)
+    varied = ascending[:, -1] > ascending[:, 0]
     shapes = np.full(len(ascending), -np.inf)
-    arviz = import_arviz()
-    for i, row in enumerate(ascending):
-        if row[-1] > row[0]:
-            shapes[i] = arviz.psislw(np.concatenate([np.full(size - len(row), row[0]), row]), efficiency)[1]
+    if varied.any():
+        shapes[varied] = import_arviz().psislw(np.concatenate([filling, ascending], axis=1)[varied], efficiency)[1]
     return shapes

@@ -11,7 +11,7 @@ import pytest
 import iwae_tf
 from iwae_tf import scoring
 from iwae_tf.scoring.endpoint import Scorer
-from tests.fixtures import command_line, invoke
+from tests.fixtures import START, command_line, invoke
 
 from .conftest import write
 
@@ -40,7 +40,7 @@ def test_killed_and_interrupted(slow_model, x, tmp_path):
     values[1], values[70] = 0.5, -1
     source, destination, whole = write(values, tmp_path / "x.csv"), tmp_path / "out.csv", tmp_path / "whole.csv"
     part = tmp_path / "out.csv.part"
-    process = started([sys.executable, "-c", SCORE, slow_model, source, destination], part)
+    process = started([sys.executable, "-c", START + SCORE, slow_model, source, destination], part)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL

@@ -15,7 +15,7 @@ import pytest
 
 from iwae_tf.training import checkpoints
 
-from ..fixtures import command_line
+from ..fixtures import START, command_line
 
 #: Before TensorFlow has started, so in a process of its own.
 SETUP = """
@@ -127,7 +127,7 @@ assert np.isfinite(several.fit(held, batch_size=48, verbose=0).history["loss"]).
     "devices, code", [(2, EXACT + FREE_BITS + BAD + LIKE_ONE + REST), (4, EXACT + LIKE_ONE)], ids=["2", "4"]
 )
 def test_devices_of_one_process(devices, code, tmp_path):
-    command = [sys.executable, "-c", SETUP + code, str(devices), str(tmp_path / "m.keras")]
+    command = [sys.executable, "-c", START + SETUP + code, str(devices), str(tmp_path / "m.keras")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
 
