@@ -3,11 +3,12 @@
 The peers come with the extra `bench`; where they live in another environment, name its Python.
 """
 
-from benchmarks import breakdown, commands, compare, compilation, precision, scaling
+from benchmarks import breakdown, commands, compare, compilation, likelihoods, precision, scaling
 from benchmarks.turns import ROOT
 
 PARTS = {
     "comparison": compare,
+    "likelihood": likelihoods,
     "compilation": compilation,
     "breakdown": breakdown,
     "scaling": scaling,

@@ -20,7 +20,7 @@ from iwae_tf.types import Array, Seed
 CHUNKS = (10, 100, 500)
 MOST_SAMPLES = CHUNKS[-1]
 #: What a chunk costs besides its samples, in times of the cost of a sample.
-CHUNK_OVERHEAD = 15
+CHUNK_OVERHEAD = 4
 #: Bytes that a chunk may need, for each of the observations that are scored side by side.
 MEMORY = 2**28
 #: Number of the largest log weights of each observation that are kept, to judge the estimate.
