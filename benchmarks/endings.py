@@ -27,7 +27,7 @@ def end(splits, seed, k, epochs, backward_samples):
     model = runs.build(config, splits)
     steps = epochs * int(splits.train.cardinality())
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
-    model.compile(keras.optimizers.Adam(rate, epsilon=1e-4))
+    model.compile(keras.optimizers.Adam(rate, epsilon=1e-4 / config.batch_size))
     model.fit(splits.train, epochs=epochs, verbose=0)
     return evaluation.log_likelihood(model, splits.test, NUM_SAMPLES).log_likelihood.to_numpy()
 

@@ -107,7 +107,8 @@ def table(result):
 
     def cell(name, target):
         seconds, reference = mean(name, target), mean("JAX", target) if "JAX" in names else float("nan")
-        return "not reached" if np.isnan(seconds) else f"{seconds:.0f} s ({reference / seconds:.2f})"
+        ratio = "" if np.isnan(reference) else f" ({reference / seconds:.2f})"
+        return "not reached" if np.isnan(seconds) else f"{seconds:.0f} s{ratio}"
 
     rows = [[name, *(cell(name, target) for target in targets)] for name in names]
     absent = {f"{name}: {outcome['absent']}" for one in races for name, outcome in one.items() if "absent" in outcome}
