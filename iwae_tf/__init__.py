@@ -8,6 +8,7 @@ import importlib
 import os
 import pkgutil
 import sys
+from importlib import metadata
 
 import lazy_loader
 import wrapt
@@ -16,6 +17,8 @@ _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name):
+    if name == "__version__":
+        return metadata.version("iwae-tf")
     if not name.startswith("__"):
         _check_backend()
     return _load(name)

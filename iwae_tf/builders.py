@@ -77,7 +77,7 @@ def register(kind: Literal["posterior", "prior", "likelihood"], name: str, make:
 def mlp(
     event_shape: Sizes,
     latent_sizes: Sizes = (50,),
-    hidden_sizes: Sequence[Sizes] = ((200, 200),),
+    hidden_sizes: Sequence[Sizes] | None = None,
     activation: Activation = "tanh",
     mean: npt.ArrayLike | None = None,
     posterior: str | Make = "normal",
@@ -88,12 +88,13 @@ def mlp(
     """Makes an IWAE of multi-layer perceptrons, whose generative network mirrors the inference network.
 
     The defaults are the one-layer network of Burda, Grosse & Salakhutdinov 2015 (arXiv:1509.00519); their two-layer
-    network is `latent_sizes=(100, 50), hidden_sizes=((200, 200), (100, 100))`.
+    network is `latent_sizes=(100, 50)`.
 
     Args:
       event_shape: shape of one observation.
       latent_sizes: sizes of z_1, ..., z_L.
-      hidden_sizes: for each z_l, the widths of the hidden layers between it and the layer below.
+      hidden_sizes: for each z_l, the widths of the hidden layers between it and the layer below. `None` is (200, 200)
+        for z_1 and (100, 100) for every further layer.
       activation: activation of the hidden layers.
       mean: training mean of the data in [0, 1], where the output bias starts; see `layers.ObservationLayer`.
       posterior: the layers of q: `"normal"`, `"full"`, `"mixture"`, `"iaf"`, `"planar"`, `"realnvp"` or another name
@@ -121,6 +122,8 @@ def mlp(
       ```
     """
     make = functools.partial(_find(LIKELIHOODS, likelihood, "likelihood"), event_shape, **_mean_keyword(mean))
+    if hidden_sizes is None:
+        hidden_sizes = [(200, 200), *[(100, 100)] * (len(as_sizes(latent_sizes, "latent_sizes")) - 1)]
     return _mirror(make, None, latent_sizes, hidden_sizes, activation, posterior, prior, **kwargs)
 
 

@@ -1,11 +1,11 @@
 """Checks of arguments: each returns the value in its usual type, or raises an error that names the argument."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
-from iwae_tf.options import BackwardSamples
+from iwae_tf.options import BackwardSamples, RunOptions
 
 T = TypeVar("T")
 
@@ -91,3 +91,30 @@ def add_name(names: dict[str, Callable], name: str, make: Callable, expected: st
     if not callable(make):
         raise TypeError(f"Expected {expected}. Received: {make!r}")
     names[name] = make
+
+
+def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]]) -> None:
+    """Raises an error unless the options of a run are valid, as far as can be told without making the objective.
+
+    Args:
+      options: the options.
+      choices: for each option that is a name, the names to choose from.
+
+    Raises:
+      ValueError: if a name is unknown, or a number is out of its range.
+    """
+    for name, names in choices.items():
+        if hasattr(options, name):
+            check_choice(getattr(options, name), name, names)
+    for name in ("num_samples", "epochs", "stages", "batch_size", "test_samples"):
+        check_count(getattr(options, name), name)
+    if options.steps_per_execution is not None:
+        check_count(options.steps_per_execution, "steps_per_execution")
+    if options.warm_up:
+        check_count(options.warm_up, "warm_up")
+    if not 0 < options.learning_rate < float("inf"):
+        raise ValueError(f"Expected learning_rate to be a positive number. Received: {options.learning_rate}")
+    if not 1 <= len(options.latent_sizes) <= 7:
+        raise ValueError(f"Expected 1 to 7 latent sizes, one per stochastic layer. Received: {options.latent_sizes}")
+    if options.network == "conv" and len(options.latent_sizes) > 1:
+        raise ValueError(f"Expected one latent size with network 'conv'. Received: {options.latent_sizes}")

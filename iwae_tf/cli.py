@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from iwae_tf.command_options import Command, make_parameters
-from iwae_tf.options import RunOptions, SearchOptions, SpaceOptions
+from iwae_tf.options import NAMES, RunOptions, SearchOptions, SpaceOptions
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -84,6 +85,17 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
 
 
+def _check_run_options(options: dict[str, Any]) -> None:
+    """Checks the options of a run before TensorFlow is loaded, unless a user's program has done so.
+
+    Such a program may have registered names, which `runs.Config` knows.
+    """
+    if "tensorflow" not in sys.modules:
+        from iwae_tf.checks import check_run_options
+
+        check_run_options(RunOptions(**options), NAMES)
+
+
 def _show_version(requested: bool) -> None:
     if requested:
         typer.echo(f"iwae-tf {metadata.version('iwae-tf')}")
@@ -122,9 +134,14 @@ def train(
     ] = 60.0,
 ) -> None:
     """Train a model, evaluate it on the test data and export it."""
-    from iwae_tf import files, runs
+    from iwae_tf import files
 
     output = output or Path("runs") / options.get("dataset", RunOptions.dataset)
+    files.check_absent(output, overwrite, resume, resumable=True)
+    if not resume:
+        _check_run_options(options)
+    from iwae_tf import runs
+
     unfinished = files.find_unfinished(output) if resume else None
     if resume and not unfinished:
         typer.secho(f"No unfinished run in {output}: starting a new run", fg="yellow", err=True)
@@ -176,6 +193,9 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Evaluate the model of a run anew on its test data."""
+    from iwae_tf import files
+
+    files.find_config(run)
     from iwae_tf import runs
 
     # The report comes first, because it fails at once if there is one already.
@@ -192,6 +212,11 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare runs: a table of the options that differ and the results, and a plot of their histories."""
+    from iwae_tf import files
+
+    for run in runs:
+        files.find_config(run)
+    files.check_absent(output, overwrite)
     from iwae_tf.runs.comparison import compare
 
     typer.echo(compare(runs, output, overwrite).to_string())
@@ -205,6 +230,10 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Export the model of a run as a SavedModel."""
+    from iwae_tf import files
+
+    files.find_config(run)
+    files.check_absent(destination, overwrite)
     from iwae_tf import exporting, runs
 
     typer.echo(exporting.export(runs.load_model(run), destination, num_samples, overwrite=overwrite))

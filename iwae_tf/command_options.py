@@ -59,11 +59,7 @@ def _format_space(space: Any) -> str:
 #: For types that Typer does not know: parser, name in the help, and text of a default.
 _TYPES: dict[Any, tuple[Callable, str, Callable]] = {
     tuple[int, ...]: (_parse_sizes, "N,N", lambda sizes: ",".join(map(str, sizes))),
-    tuple[tuple[int, ...], ...]: (
-        _parse_nested_sizes,
-        "NxN,NxN",
-        lambda nested: ",".join("x".join(map(str, sizes)) for sizes in nested),
-    ),
+    tuple[tuple[int, ...], ...] | None: (_parse_nested_sizes, "NxN,NxN", str),
     BackwardSamples: (_parse_backward_samples, "N|auto", str),
     IntSpace: (_parse_space(int), "SPACE", _format_space),
     FloatSpace: (_parse_space(float), "SPACE", _format_space),
@@ -72,11 +68,11 @@ _TYPES: dict[Any, tuple[Callable, str, Callable]] = {
 }
 
 
-def _make_parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+def _make_parameter(name: str, annotation: Any, default: Any, group: str | None) -> inspect.Parameter:
     """Makes the parameter of a command for a field of a dataclass, whose type is annotated with the help."""
-    kind, help_text = get_args(annotation)
+    kind, help_text, *_ = get_args(annotation)
     flags = ["-k"] if name == "num_samples" else []
-    settings: dict[str, Any] = {"help": help_text}
+    settings: dict[str, Any] = {"help": help_text, "rich_help_panel": group}
     if kind in _TYPES:
         settings["parser"], settings["metavar"], to_text = _TYPES[kind]
         kind, default = Any, default if default is None else to_text(default)
@@ -89,8 +85,12 @@ def _make_parameter(name: str, annotation: Any, default: Any) -> inspect.Paramet
 def make_parameters(dataclass: Any) -> list[inspect.Parameter]:
     """Makes a parameter for every field of a dataclass that has a help."""
     hints = get_type_hints(dataclass, include_extras=True)
-    fields = [field for field in dataclasses.fields(dataclass) if get_origin(hints[field.name]) is Annotated]
-    return [_make_parameter(field.name, hints[field.name], field.default) for field in fields]
+    parameters, group = [], None
+    for field in dataclasses.fields(dataclass):
+        if get_origin(hints[field.name]) is Annotated:
+            group = next(iter(get_args(hints[field.name])[2:]), group)
+            parameters.append(_make_parameter(field.name, hints[field.name], field.default, group))
+    return parameters
 
 
 def _names(option: str) -> str:

@@ -38,12 +38,7 @@ def write_whole(
     """
     path = Path(path)
     part = _part_of(path)
-    hint = "pass overwrite (--overwrite) to replace it"
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"Expected {path} not to exist. Received: it exists; {hint}")
-    if part.exists() and not (overwrite or resume):
-        hint += ", or resume (--resume) to finish it" * keep_failed
-        raise FileExistsError(f"Expected {path} not to exist. Received: an unfinished one exists; {hint}")
+    check_absent(path, overwrite, resume, keep_failed)
     if not resume:
         remove(part)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +59,42 @@ def write_whole(
     part.replace(path)
     _flush(path.parent, deep=False)
     remove(old)
+
+
+def check_absent(
+    path: str | os.PathLike, overwrite: bool = False, resume: bool = False, resumable: bool = False
+) -> None:
+    """Raises an error if something is in the way of `write_whole`.
+
+    Args:
+      path: the final path.
+      overwrite: whether to replace what exists.
+      resume: whether to start from what an earlier call left unfinished.
+      resumable: whether the caller could do so, which the error then says.
+
+    Raises:
+      FileExistsError: if `path` exists and `overwrite` is false, or if an unfinished one exists and both `overwrite`
+        and `resume` are false.
+    """
+    path = Path(path)
+    hint = "pass overwrite (--overwrite) to replace it"
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"Expected {path} not to exist. Received: it exists; {hint}")
+    if _part_of(path).exists() and not (overwrite or resume):
+        hint += ", or resume (--resume) to finish it" * resumable
+        raise FileExistsError(f"Expected {path} not to exist. Received: an unfinished one exists; {hint}")
+
+
+def find_config(run: str | os.PathLike) -> Path:
+    """Returns the path of config.json in the folder of a run.
+
+    Raises:
+      FileNotFoundError: if `run` is not a run folder.
+    """
+    path = Path(run) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected the folder of a run, with config.json in it. Received: {run}")
+    return path
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:

@@ -32,28 +32,32 @@ NAMES: dict[str, tuple[str, ...]] = {
 class RunOptions:
     """The options of a run, each with its help, where `{names}` stands for the names to choose from.
 
-    `runs.Config` checks the values.
+    `checks.check_run_options` checks the values. A second string names the group of the help in which the options from
+    this field on stand.
     """
 
-    dataset: Annotated[str, "Data set: {names}."] = "digits"
+    dataset: Annotated[str, "Data set: {names}.", "Data"] = "digits"
     data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = None
-    objective: Annotated[str, "Objective: {names}. See docs/objectives.md."] = "iwae"
+    objective: Annotated[str, "Objective: {names}. See docs/objectives.md.", "Objective"] = "iwae"
     num_samples: Annotated[int, "Importance samples per observation."] = 50
     backward_samples: Annotated[
         BackwardSamples, "Samples that are differentiated, chosen by weight; auto is a tenth, at least 8. Default: all."
     ] = None
     beta: Annotated[float | None, "Weight of the KL in elbo, of the ELBO in ciwae. Default: 1 and 0.5."] = None
     warm_up: Annotated[int, "Epochs over which the weight of the KL rises from 0 to 1."] = 0
-    network: Annotated[str, "Network: {names}; conv for images, with one stochastic layer."] = "mlp"
+    network: Annotated[str, "Network: {names}; conv for images, with one stochastic layer.", "Model"] = "mlp"
     posterior: Annotated[str, "Posterior q(z|x): {names}."] = "normal"
     prior: Annotated[str, "Prior p(z): {names}."] = "normal"
     likelihood: Annotated[str, "Likelihood p(x|z): {names}."] = "bernoulli"
     ladder: Annotated[bool, "Infer from the top layer down and merge with p."] = False
     skip: Annotated[bool, "Connect z_L to all layers of p."] = False
     latent_sizes: Annotated[tuple[int, ...], "Sizes of z_1, z_2, ...: 1 to 7 layers."] = (50,)
-    hidden_sizes: Annotated[tuple[tuple[int, ...], ...], "Hidden widths for each of these layers."] = ((200, 200),)
+    hidden_sizes: Annotated[
+        tuple[tuple[int, ...], ...] | None,
+        "Hidden widths for each of these layers. Default: 200x200,100x100,100x100,...",
+    ] = None
     schedule: Annotated[
-        str, "Learning rate: {names}; burda has stages of 3^i epochs at 10^(-i/7) of the learning rate."
+        str, "Learning rate: {names}; burda has stages of 3^i epochs at 10^(-i/7) of the learning rate.", "Training"
     ] = "constant"
     epochs: Annotated[int, "Epochs of the constant schedule."] = 50
     stages: Annotated[int, "Stages of the burda schedule; 8 take 3280 epochs, 4 take 40."] = 8
@@ -64,7 +68,7 @@ class RunOptions:
         int | None, "Steps per call of the compiled program. Default: up to 100, a divisor of the epoch."
     ] = None
     precision: Annotated[str, "Precision: {names}."] = "float32"
-    test_samples: Annotated[int, "Importance samples of the test log-likelihood."] = 5000
+    test_samples: Annotated[int, "Importance samples of the test log-likelihood.", "Evaluation"] = 5000
     diagnose: Annotated[bool, "Write diagnostics to TensorBoard, for about 3 % of the time."] = False
 
 
@@ -72,7 +76,7 @@ class RunOptions:
 class SpaceOptions:
     """The options of the models that a search tries; `tuning.IWAEHyperModel` checks the values."""
 
-    num_samples: Annotated[IntSpace, "Importance samples."] = (1, 50)
+    num_samples: Annotated[IntSpace, "Importance samples.", "Models to try"] = (1, 50)
     depth: Annotated[IntSpace, "Stochastic layers."] = (1, 3)
     learning_rate: Annotated[FloatSpace, "Learning rate of Adam."] = (1e-4, 1e-2)
     latent_size: Annotated[IntSpace, "Size of z_1, halved from layer to layer."] = 50
@@ -92,7 +96,7 @@ class SearchOptions:
     """The options of a search; `tuning.Search` checks the values."""
 
     space: dict[str, Any] = dataclasses.field(default_factory=dict)
-    tuner: Annotated[str, "Tuner: {names}."] = "random"
+    tuner: Annotated[str, "Tuner: {names}.", "Search"] = "random"
     max_trials: Annotated[int | None, "Maximum number of trials. Default: 20; with hyperband one full pass."] = None
     epochs: Annotated[int, "Epochs of a trial; with hyperband of the longest trials."] = 30
     dataset: Annotated[str, "Data set, as for train."] = RunOptions.dataset

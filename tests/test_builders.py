@@ -52,6 +52,12 @@ def test_a_class_or_a_layer_in_place_of_a_name():
     assert isinstance(model.encoder[0], layers.PlanarFlow) and model.prior is prior
 
 
+def test_default_widths_of_any_depth():
+    """Burda's networks: two layers of 200 next to x, of 100 between latent variables."""
+    model = iwae_tf.mlp((3,), (5, 4, 3))
+    assert [layer.hidden for layer in model.encoder] == [(200, 200), (100, 100), (100, 100)]
+
+
 def test_pseudo_inputs_of_upper_layers_are_no_images():
     model = iwae_tf.mlp(SHAPE, (3, 2), ((8,), (8,)), prior="vamp")
     assert model.prior.activation == "linear" and model.prior.pseudo_inputs.shape == (100, 3)

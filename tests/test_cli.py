@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from importlib import metadata
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -166,7 +167,34 @@ def test_help_lists_every_name_without_tensorflow():
     for names in choices().values():
         *others, last = names
         assert f": {', '.join(others)} or {last}" in shown
-    assert "[default: 200x200]" in shown and "[default: iwae]" in shown
+    assert "Default: 200x200,100x100,..." in shown and "[default: iwae]" in shown
+    assert all(f"─ {group} ─" in shown for group in ("Data", "Objective", "Model", "Training", "Evaluation"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "--objective", "iwea"], "objective must be one of"),
+        (["train", "--batch-size", "0"], "batch_size must be a positive integer"),
+        (["train", "--network", "conv", "--latent-sizes", "3,2"], "one latent size with network 'conv'"),
+        (["train", "-o", "."], "not to exist. Received: it exists"),
+        (["evaluate", "absent"], "the folder of a run"),
+        (["export", "absent", "model"], "the folder of a run"),
+        (["compare", "absent", "absent"], "the folder of a run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_arguments_do_not_wait_for_tensorflow(arguments, expected, tmp_path):
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom iwae_tf.cli import app\n"
+        f"result = CliRunner().invoke(app, {arguments})\nprint(result.output)\n"
+        "assert result.exit_code == 1 and 'tensorflow' not in sys.modules"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    ).stdout  # fmt: skip
+    assert expected in " ".join(shown.split()) and not list(tmp_path.iterdir())
 
 
 def test_registered_names_are_options_and_in_the_help(tmp_path):

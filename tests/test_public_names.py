@@ -1,5 +1,6 @@
 """Every public name is documented, listed and sorted; the command line does not wait for TensorFlow."""
 
+import importlib.metadata
 import importlib.util
 import inspect
 import pathlib
@@ -18,6 +19,10 @@ def test_all_is_sorted_and_importable():
     assert list(iwae_tf.__all__) == sorted(iwae_tf.__all__)
     for name in iwae_tf.__all__:
         assert getattr(iwae_tf, name) is not None
+
+
+def test_version():
+    assert iwae_tf.__version__ == importlib.metadata.version("iwae-tf")
 
 
 @pytest.mark.parametrize("imports", ["import keras, iwae_tf", "import iwae_tf.layers, keras"])

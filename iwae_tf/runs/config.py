@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from iwae_tf import builders, data, objectives
-from iwae_tf.checks import check_choice, check_count
-from iwae_tf.files import read_json
+from iwae_tf.checks import check_run_options
+from iwae_tf.files import find_config, read_json
 from iwae_tf.options import NAMES, RunOptions
 
 
@@ -41,22 +41,9 @@ class Config(RunOptions):
     """
 
     def __post_init__(self) -> None:
-        for name, names in choices().items():
-            check_choice(getattr(self, name), name, names)
-        for name in ("num_samples", "epochs", "stages", "batch_size", "test_samples"):
-            check_count(getattr(self, name), name)
-        if self.steps_per_execution is not None:
-            check_count(self.steps_per_execution, "steps_per_execution")
-        if self.warm_up:
-            check_count(self.warm_up, "warm_up")
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"Expected learning_rate to be a positive number. Received: {self.learning_rate}")
+        check_run_options(self, choices())
         if self.beta is not None or self.backward_samples is not None:
             self.make_objective()
-        if not 1 <= len(self.latent_sizes) <= 7:
-            raise ValueError(f"Expected 1 to 7 latent sizes, one per stochastic layer. Received: {self.latent_sizes}")
-        if self.network == "conv" and len(self.latent_sizes) > 1:
-            raise ValueError(f"Expected one latent size with network 'conv'. Received: {self.latent_sizes}")
 
     def make_objective(self) -> objectives.Objective:
         """Makes the objective of the run."""
@@ -74,14 +61,13 @@ class Config(RunOptions):
           FileNotFoundError: if `run` is not a run folder.
           ValueError: if its configuration is damaged.
         """
-        path = Path(run) / "config.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected the folder of a run, with config.json in it. Received: {run}")
+        path = find_config(run)
         content = read_json(path)
         try:
             options = dict(content["options"])
             options["latent_sizes"] = tuple(options["latent_sizes"])
-            options["hidden_sizes"] = tuple(map(tuple, options["hidden_sizes"]))
+            if options["hidden_sizes"] is not None:
+                options["hidden_sizes"] = tuple(map(tuple, options["hidden_sizes"]))
             return cls(**options)
         except (KeyError, TypeError) as error:
             raise ValueError(f"Expected the options of a run in {path}. Received: {error!r}") from error

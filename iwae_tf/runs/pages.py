@@ -30,6 +30,11 @@ def section(name: str, content: str) -> str:
     return f"<h2>{name.replace('_', ' ').capitalize()}</h2>{content}"
 
 
+def paragraph(text: str) -> str:
+    """Returns a paragraph of plain text."""
+    return f"<p>{html.escape(text)}</p>"
+
+
 def table_html(table: pd.DataFrame) -> str:
     """Returns a table as HTML."""
     return table.to_html(float_format=lambda value: f"{value:.4g}")

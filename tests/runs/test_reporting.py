@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -29,6 +30,9 @@ def folders(tmp_path_factory):
     metrics = json.loads((other / "metrics.json").read_text())
     metrics["test"]["log_likelihood"] -= 1.0
     (other / "metrics.json").write_text(json.dumps(metrics))
+    scores = pd.read_csv(other / "test_log_likelihood.csv")
+    scores.log_likelihood -= np.linspace(0.5, 1.5, len(scores))
+    scores.to_csv(other / "test_log_likelihood.csv", index=False)
     return folder
 
 
@@ -57,6 +61,9 @@ def test_compare_shows_what_differs(folders, tmp_path):
     assert set(table.objective) == {"iwae", "elbo"} and "seed" not in table
     assert list(table.objective) == ["iwae", "elbo"], "the best first"
     assert table.test_log_likelihood.diff().iloc[1] == pytest.approx(-1.0)
+    # Paired: of 250 numbers evenly spread over an interval of length 1.
+    assert list(table.difference) == pytest.approx([0.0, -1.0])
+    assert list(table.difference_standard_error) == pytest.approx([0.0, (1 / 12 / 250) ** 0.5], rel=0.01)
     assert {path.name for path in (tmp_path / "both").iterdir()} == {
         "comparison.csv", "comparison.html", "histories.png"
     }  # fmt: skip
@@ -65,6 +72,24 @@ def test_compare_shows_what_differs(folders, tmp_path):
     with pytest.raises(FileNotFoundError):
         runs.compare([folders / "iwae", folders], tmp_path / "one")
     assert not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ({"dataset": "mnist"}, "different data sets, digits, mnist"),
+        ({"likelihood": "logistic"}, "Some runs model binary images and others grey ones"),
+        ({"seed": 1}, "different seeds, so that each has binarised"),
+        ({"test_samples": 60}, "different numbers of test samples"),
+    ],
+)
+def test_compare_warns_of_what_cannot_be_compared(folders, tmp_path, options, warning):
+    other = shutil.copytree(folders / "elbo", tmp_path / "other")
+    write_config(dataclasses.replace(CONFIG, **options), other)
+    with pytest.warns(UserWarning, match=warning):
+        table = runs.compare([folders / "iwae", other], tmp_path / "both")
+    assert warning in (tmp_path / "both" / "comparison.html").read_text()
+    assert table.difference.isna().iloc[1] == ("dataset" in options)
 
 
 def test_evaluation_with_a_refined_q(folders, tmp_path):
