@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +68,10 @@ def compare(runs: Sequence[str | os.PathLike], output: str | os.PathLike, overwr
     return table
 
 
-def _find_differences(runs: Sequence[str], configs: Mapping[str, Config]) -> pd.DataFrame:
+def _find_differences(runs: Iterable[str], configs: Mapping[str, Config]) -> pd.DataFrame:
     """Returns the paired differences of the runs from the first, and their standard errors."""
     scores = {run: pd.read_csv(Path(run) / "test_log_likelihood.csv").log_likelihood.to_numpy() for run in runs}
-    best = runs[0]
+    best = next(iter(scores))
     rows = {}
     for run in runs:
         same = configs[run].dataset == configs[best].dataset and len(scores[run]) == len(scores[best])
