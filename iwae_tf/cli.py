@@ -195,7 +195,7 @@ def evaluate(
     """Evaluate the model of a run anew on its test data."""
     from iwae_tf import files
 
-    files.find_config(run)
+    files.find_in_run(run, "config.json")
     from iwae_tf import runs
 
     # The report comes first, because it fails at once if there is one already.
@@ -215,7 +215,7 @@ def compare(
     from iwae_tf import files
 
     for run in runs:
-        files.find_config(run)
+        files.find_in_run(run, "config.json")
     files.check_absent(output, overwrite)
     from iwae_tf.runs.comparison import compare
 
@@ -232,7 +232,7 @@ def export(
     """Export the model of a run as a SavedModel."""
     from iwae_tf import files
 
-    files.find_config(run)
+    files.find_in_run(run, "model.keras")
     files.check_absent(destination, overwrite)
     from iwae_tf import exporting, runs
 

@@ -85,15 +85,15 @@ def check_absent(
         raise FileExistsError(f"Expected {path} not to exist. Received: an unfinished one exists; {hint}")
 
 
-def find_config(run: str | os.PathLike) -> Path:
-    """Returns the path of config.json in the folder of a run.
+def find_in_run(run: str | os.PathLike, name: str) -> Path:
+    """Returns the path of a file in the folder of a run.
 
     Raises:
       FileNotFoundError: if `run` is not a run folder.
     """
-    path = Path(run) / "config.json"
+    path = Path(run) / name
     if not path.is_file():
-        raise FileNotFoundError(f"Expected the folder of a run, with config.json in it. Received: {run}")
+        raise FileNotFoundError(f"Expected the folder of a run, with {name} in it. Received: {run}")
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from iwae_tf import builders, data, objectives
 from iwae_tf.checks import check_run_options
-from iwae_tf.files import find_config, read_json
+from iwae_tf.files import find_in_run, read_json
 from iwae_tf.options import NAMES, RunOptions
 
 
@@ -61,7 +61,7 @@ class Config(RunOptions):
           FileNotFoundError: if `run` is not a run folder.
           ValueError: if its configuration is damaged.
         """
-        path = find_config(run)
+        path = find_in_run(run, "config.json")
         content = read_json(path)
         try:
             options = dict(content["options"])

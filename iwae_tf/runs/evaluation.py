@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from iwae_tf import data, evaluation, plots
-from iwae_tf.files import read_json, write_whole
+from iwae_tf.files import find_in_run, read_json, write_whole
 from iwae_tf.model import IWAE
 from iwae_tf.runs.config import Config
 
@@ -64,9 +64,7 @@ def load_model(run: str | os.PathLike) -> IWAE:
       runs.load_model("runs/digits").log_likelihood(x, num_samples=10)  # [20], in nats
       ```
     """
-    path = Path(run) / "model.keras"
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected the folder of a run, with model.keras in it. Received: {run}")
+    path = find_in_run(run, "model.keras")
     try:
         with zipfile.ZipFile(path) as archive:
             outside = [name for name in archive.namelist() if name.startswith("/") or ".." in Path(name).parts]
