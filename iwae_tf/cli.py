@@ -5,6 +5,7 @@ import functools
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -219,7 +220,12 @@ def compare(
     files.check_absent(output, overwrite)
     from iwae_tf.runs.comparison import compare
 
-    typer.echo(compare(runs, output, overwrite).to_string())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        table = compare(runs, output, overwrite)
+    for warning in filter(lambda warning: warning.category is UserWarning, caught):
+        typer.secho(f"Warning: {warning.message}", fg="yellow", err=True)
+    typer.echo(table.to_string())
 
 
 @_command()

@@ -90,6 +90,8 @@ def test_compare_warns_of_what_cannot_be_compared(folders, tmp_path, options, wa
         table = runs.compare([folders / "iwae", other], tmp_path / "both")
     assert warning in (tmp_path / "both" / "comparison.html").read_text()
     assert table.difference.isna().iloc[1] == ("dataset" in options)
+    result = invoke("compare", folders / "iwae", other, "-o", tmp_path / "again")
+    assert result.exit_code == 0 and "Warning: " in result.output and warning in result.output
 
 
 def test_evaluation_with_a_refined_q(folders, tmp_path):
