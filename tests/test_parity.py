@@ -310,7 +310,9 @@ def test_models_of_several_ranks_in_one_process():
     for event_shape in (EVENTS[i] for i in (0, 1, 0, 2, 1, 2, 0)):  # each after each of the others
         x = rows(event_shape)
         model = ours(event_shape)
-        model.fit(dataset(x), validation_data=dataset(x), verbose=0)
+        for data in (dataset(x), x):
+            model.fit(data, validation_data=dataset(x), verbose=0)
+            model.evaluate(data, verbose=0)
         model.fit(x, validation_split=0.5, verbose=0)
 
 

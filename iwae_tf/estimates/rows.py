@@ -10,11 +10,13 @@ import tensorflow as tf
 from iwae_tf import compiling, random
 from iwae_tf.hierarchy import Hierarchy
 
+#: A function of data, a number of samples (int32) and a seed (int32[2]) to tensors in any structure.
+Function = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any]
 #: Rows that one call of the compiled program may go through.
 GROUP = 16
 
 
-def map_rows(model: Hierarchy, function: Callable, spec: Any, jit_compile: bool) -> Callable:
+def map_rows(model: Hierarchy, function: Function, spec: Any, jit_compile: bool) -> Function:
     """Makes a function that maps a compiled function over the rows of a batch.
 
     A result depends neither on the other rows nor on their number, bit for bit: each row is preprocessed and computed

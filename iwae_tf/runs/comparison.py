@@ -44,17 +44,17 @@ def compare(runs: Sequence[str | os.PathLike], output: str | os.PathLike, overwr
     if len(runs) < 2:
         raise ValueError(f"Expected at least two runs. Received: {len(runs)}")
     rows = {}
-    configs = {str(run): Config.read(run) for run in runs}
-    for run in map(Path, runs):
-        options = {name: str(value) for name, value in dataclasses.asdict(configs[str(run)]).items()}
-        metrics = read_json(run / "metrics.json")
+    configs = {str(Path(run)): Config.read(run) for run in runs}
+    for run, config in configs.items():
+        options = {name: str(value) for name, value in dataclasses.asdict(config).items()}
+        metrics = read_json(Path(run) / "metrics.json")
         test = {f"test_{name}": value for name, value in metrics["test"].items() if not isinstance(value, str)}
-        rows[str(run)] = {**options, **metrics["training"], **test, **metrics["active_units"]}
+        rows[run] = {**options, **metrics["training"], **test, **metrics["active_units"]}
     table = pd.DataFrame.from_dict(rows, orient="index")
     equal = [name for name in dataclasses.asdict(Config()) if table[name].nunique() == 1]
     table = table.drop(columns=equal).sort_values("test_log_likelihood", ascending=False)
     table = table.join(_find_differences(table.index, configs))
-    notes = list(_find_obstacles(configs))
+    notes = list(_find_obstacles(configs, table.test_num_samples))
     for note in notes:
         warnings.warn(note, stacklevel=2)
     figure = plots.histories({run: run for run in rows})
@@ -81,7 +81,7 @@ def _find_differences(runs: Iterable[str], configs: Mapping[str, Config]) -> pd.
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _find_obstacles(configs: Mapping[str, Config]) -> Iterator[str]:
+def _find_obstacles(configs: Mapping[str, Config], num_samples: pd.Series) -> Iterator[str]:
     """Yields sentences about what makes the likelihoods of the runs hard to compare."""
     datasets = sorted({config.dataset for config in configs.values()})
     if len(datasets) > 1:
@@ -97,5 +97,5 @@ def _find_obstacles(configs: Mapping[str, Config]) -> Iterator[str]:
             "The runs have different seeds, so that each has binarised the test images for itself, which adds noise to "
             "the differences."
         )
-    if len({config.test_samples for config in configs.values()}) > 1:
+    if num_samples.nunique() > 1:  # `evaluate` may have used others than the run
         yield "The runs have different numbers of test samples, and more samples give higher likelihoods."

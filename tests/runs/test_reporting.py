@@ -86,8 +86,11 @@ def test_compare_shows_what_differs(folders, tmp_path):
 def test_compare_warns_of_what_cannot_be_compared(folders, tmp_path, options, warning):
     other = shutil.copytree(folders / "elbo", tmp_path / "other")
     write_config(dataclasses.replace(CONFIG, **options), other)
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["test"]["num_samples"] = options.get("test_samples", CONFIG.test_samples)
+    (other / "metrics.json").write_text(json.dumps(metrics))
     with pytest.warns(UserWarning, match=warning):
-        table = runs.compare([folders / "iwae", other], tmp_path / "both")
+        table = runs.compare([f"{folders / 'iwae'}/", other], tmp_path / "both")
     assert warning in (tmp_path / "both" / "comparison.html").read_text()
     assert table.difference.isna().iloc[1] == ("dataset" in options)
     result = invoke("compare", folders / "iwae", other, "-o", tmp_path / "again")
