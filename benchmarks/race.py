@@ -3,11 +3,14 @@
 python -m benchmarks.race
 
 All train the same network on MNIST at the same batch size and learning rate, an epoch at a time, in turn. After each
-epoch they score 1,000 held-out images, binarised once, with 500 samples each. Neither scoring nor compiling counts.
+epoch they score 1,000 held-out images, binarised once, with 500 samples each. Neither scoring nor compiling counts;
+every epoch counts as long as the median, so that a busy machine moves no point of a curve. The figures join those of
+earlier calls with other seeds or other contenders.
 """
 
 import contextlib
 import dataclasses
+import json
 import statistics
 import time
 from pathlib import Path
@@ -32,29 +35,36 @@ OBJECTIVES = {
 }
 
 
+PEERS = {
+    "JAX": ("jax_peer", {}),
+    "PyTorch": ("torch_peer", {}),
+    "PyTorch compiled": ("torch_peer", {"compiled": True}),
+}
+
+
+def _order(name):
+    """Returns the place of a contender in tables and pictures."""
+    return [*OBJECTIVES, *PEERS].index(name)
+
+
 def contenders(k, seed, peer_python):
     """Who takes part, all with the same seed."""
-
-    def peer(name, factory, **options):
-        return Contender(name, f"benchmarks.peers.{factory}:Peer", {"seed": seed, **options}, peer_python)
-
     ours = (
         Contender(name, "benchmarks.ours:Fit", {"objective": objective.format(k=k), "seed": seed})
         for name, objective in OBJECTIVES.items()
     )
-    return [
-        *ours,
-        peer("JAX", "jax_peer"),
-        peer("PyTorch", "torch_peer"),
-        peer("PyTorch compiled", "torch_peer", compiled=True),
-    ]
+    peers = (
+        Contender(name, f"benchmarks.peers.{module}:Peer", {"seed": seed, **options}, peer_python)
+        for name, (module, options) in PEERS.items()
+    )
+    return [*ours, *peers]
 
 
 def race(runners, case, images, targets, max_seconds, settings):
     """Trains the contenders in turn until each has reached the last target, or its time is up.
 
     Returns:
-      For each contender its curve, `[seconds of training, likelihood]` after each epoch; or `absent`, the reason.
+      For each contender the seconds of its `epochs` and the `likelihoods` after them; or `absent`, the reason.
     """
     results = {}
     with contextlib.ExitStack() as stack:
@@ -76,17 +86,17 @@ def race(runners, case, images, targets, max_seconds, settings):
                     results[name] = {"absent": str(error)}
                     del running[name]
                     continue
-                if result["likelihoods"][-1] > targets[-1] or sum(result["epochs"]) > max_seconds:
+                seconds, likelihood = make_curve(**result)[-1]
+                if likelihood > targets[-1] or seconds > max_seconds:
                     del running[name]
-                print(f"{name}: {sum(result['epochs']):.0f} s, {result['likelihoods'][-1]:.2f}", flush=True)
-    return {name: result if "absent" in result else {"curve": make_curve(**result)} for name, result in results.items()}
+                print(f"{name}: {seconds:.0f} s, {likelihood:.2f}", flush=True)
+    return results
 
 
 def make_curve(epochs, likelihoods):
-    """Returns `[seconds, likelihood]` of each epoch; the first, which compiles, counts as long as the median."""
+    """Returns `[seconds, likelihood]` after each epoch, each as long as the median of those after the first."""
     usual = statistics.median(epochs[1:] or epochs)
-    seconds = np.cumsum([usual, *epochs[1:]])
-    return [[float(s), value] for s, value in zip(seconds, likelihoods, strict=True)]
+    return [[usual * i, likelihood] for i, likelihood in enumerate(likelihoods, start=1)]
 
 
 def find_time(curve, target):
@@ -99,20 +109,23 @@ def find_time(curve, target):
 
 def table(result):
     """Seconds to each target, the mean over the seeds, and in brackets the time of JAX over it."""
-    races, targets = result["races"], result["targets"]
-    names = [name for name, outcome in races[0].items() if "curve" in outcome]
+    races, targets = list(result["races"].values()), result["targets"]
+    names = sorted({name for one in races for name, outcome in one.items() if "epochs" in outcome}, key=_order)
+
+    def curves(name):
+        return [make_curve(**one[name]) for one in races if "epochs" in one.get(name, ())]
 
     def mean(name, target):
-        return float(np.mean([find_time(one[name]["curve"], target) for one in races if "curve" in one[name]]))
+        return float(np.mean([find_time(curve, target) for curve in curves(name)]))
 
     def cell(name, target):
         seconds, reference = mean(name, target), mean("JAX", target) if "JAX" in names else float("nan")
         ratio = "" if np.isnan(reference) else f" ({reference / seconds:.2f})"
         return "not reached" if np.isnan(seconds) else f"{seconds:.0f} s{ratio}"
 
-    rows = [[name, *(cell(name, target) for target in targets)] for name in names]
+    rows = [[name, len(curves(name)), *(cell(name, target) for target in targets)] for name in names]
     absent = {f"{name}: {outcome['absent']}" for one in races for name, outcome in one.items() if "absent" in outcome}
-    return "\n\n".join([markdown(["", *(f"{target:g}" for target in targets)], rows), *sorted(absent)])
+    return "\n\n".join([markdown(["", "seeds", *(f"{target:g}" for target in targets)], rows), *sorted(absent)])
 
 
 def draw(result):
@@ -121,14 +134,16 @@ def draw(result):
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for one in result["races"]:
-        for i, (name, outcome) in enumerate(one.items()):
-            if "curve" in outcome:
-                label = name if one is result["races"][0] else None
-                dashed = "-" if name.startswith("iwae_tf") else "--"
-                axes.plot(*zip(*outcome["curve"], strict=True), dashed, color=f"C{i}", label=label)
+    outcomes = [(name, one[name]) for one in result["races"].values() for name in sorted(one, key=_order)]
+    outcomes = [(name, outcome) for name, outcome in outcomes if "epochs" in outcome]
+    for name, outcome in outcomes:
+        known = name in {line.get_label() for line in axes.lines}
+        axes.plot(
+            *zip(*make_curve(**outcome), strict=True), "-" if name in OBJECTIVES else "--", color=f"C{_order(name)}",
+            label=None if known else name,
+        )  # fmt: skip
     axes.set(xlabel="seconds of training", ylabel="$L_{500}$ of validation images (nats)")
-    low = min(min(value for _, value in o["curve"]) for one in result["races"] for o in one.values() if "curve" in o)
+    low = min(min(outcome["likelihoods"]) for _, outcome in outcomes)
     axes.set_ylim(max(low, result["targets"][0] - 10), None)
     axes.legend(fontsize="small")
     return figure
@@ -152,7 +167,7 @@ def main():
     """Runs the race, and writes its table, its figures and its picture."""
     parser = commands.parser("benchmarks.race", __doc__)
     parser.add_argument("-k", type=int, default=50, help="importance samples (default: 50)")
-    parser.add_argument("--seeds", type=int, default=3, help="races, each with a seed of its own (default: 3)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="a race for each (default: 0 1 2)")
     parser.add_argument("--targets", type=float, nargs="+", default=TARGETS, help="likelihoods to reach")
     parser.add_argument("--max-seconds", type=float, default=1800, help="training that a contender may take")
     parser.add_argument("--names", nargs="+", help="these contenders alone")
@@ -165,14 +180,16 @@ def main():
 
         def run(settings):
             limit = 0.0 if settings.quick else options.max_seconds
-            races = []
-            for seed in range(1 if settings.quick else options.seeds):
+            races = json.loads(path.read_text())["races"] if path.exists() else {}
+            for seed in options.seeds[:1] if settings.quick else options.seeds:
                 who = contenders(options.k, seed, settings.peer_python)
                 who = [contender for contender in who if not options.names or contender.name in options.names]
-                races.append(race(who, case, validation, options.targets, limit, settings))
+                outcomes = race(who, case, validation, options.targets, limit, settings)
+                races[str(seed)] = races.get(str(seed), {}) | outcomes
             return {"races": races, "targets": list(options.targets)}
 
         name = f"race-{options.k}"
+        path = settings.folder / f"{name}.json"
         result = commands.report(name, run, table, settings)
         folder = settings.folder if options.quick else ROOT / "docs" / "images"
         draw(result).savefig(folder / f"{name}.png", dpi=120)

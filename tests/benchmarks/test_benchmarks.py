@@ -151,13 +151,18 @@ def test_json(tmp_path):
 
 
 def test_times_of_a_race():
-    """The first epoch counts as long as the others; a target is passed between two epochs, by interpolation."""
-    curve = race.make_curve([30.0, 10.0, 12.0], [-120.0, -100.0, -96.0])
-    assert curve == [[11.0, -120.0], [21.0, -100.0], [33.0, -96.0]]
-    assert race.find_time(curve, -110.0) == 16.0 and race.find_time(curve, -98.0) == 27.0
+    """Every epoch counts as long as the median; a target is passed between two epochs, by interpolation."""
+    epochs = {"epochs": [30.0, 11.0, 70.0, 10.0], "likelihoods": [-120.0, -100.0, -96.0, -95.0]}
+    curve = race.make_curve(**epochs)
+    assert curve == [[11.0, -120.0], [22.0, -100.0], [33.0, -96.0], [44.0, -95.0]]
+    assert race.find_time(curve, -110.0) == 16.5 and race.find_time(curve, -98.0) == 27.5
     assert race.find_time(curve, -130.0) == 11.0 and np.isnan(race.find_time(curve, -90.0))
-    result = {"races": [{"JAX": {"curve": curve}, "ours": {"curve": [[5.0, -99.0]]}}], "targets": [-100.0, -90.0]}
+    full = {"epochs": [5.5], "likelihoods": [-99.0]}
+    races = {"0": {"JAX": epochs, "iwae_tf": full}, "1": {"JAX": epochs, "PyTorch": {"absent": "no torch"}}}
+    result = {"races": races, "targets": [-100.0, -90.0]}
     assert race.table(result).splitlines()[2:] == [
-        "| JAX | 21 s (1.00) | not reached |", "| ours | 5 s (4.20) | not reached |"
+        "| iwae_tf | 1 | 6 s (4.00) | not reached |", "| JAX | 2 | 22 s (1.00) | not reached |", "",
+        "PyTorch: no torch",
     ]  # fmt: skip
-    assert len(race.draw(result).axes[0].lines) == 2
+    lines = race.draw(result).axes[0].lines
+    assert [line.get_label()[0] for line in lines] == ["i", "J", "_"], "one entry of the legend for each contender"
