@@ -1,7 +1,7 @@
 """Importance-weighted autoencoders and their family for Keras 3 and TensorFlow Probability.
 
-Names are loaded at their first use, so that `import iwae_tf` and `iwae-tf --help` do not wait for TensorFlow. With
-Keras, whether it is imported before or after, come all classes that Keras must know to load a model.
+Names are loaded at their first use, so that `import iwae_tf` and `iwae-tf --help` do not wait for TensorFlow.
+Importing Keras, before or after, registers every class needed to load a saved model.
 """
 
 import importlib

@@ -15,6 +15,7 @@ from . import tuning as tuning
 from .builders import conv as conv
 from .builders import mlp as mlp
 from .builders import tabular as tabular
+from .estimator import IWAEEstimator as IWAEEstimator
 from .exporting import export as export
 from .model import IWAE as IWAE
 from .pretrained import load_pretrained as load_pretrained

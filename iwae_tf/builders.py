@@ -130,7 +130,7 @@ def mlp(
 def tabular(
     columns: Table | Iterable[layers.Column | Mapping[str, Any]] | Mapping[str, Any],
     latent_sizes: Sizes = (10,),
-    hidden_sizes: Sequence[Sizes] = ((100, 100),),
+    hidden_sizes: Sequence[Sizes] | None = None,
     activation: Activation = "tanh",
     **kwargs: Any,
 ) -> IWAE:
@@ -139,7 +139,8 @@ def tabular(
     Args:
       columns: a table of `data.from_dataframe`, or the columns of a `Heterogeneous` layer.
       latent_sizes: sizes of z_1, ..., z_L.
-      hidden_sizes: for each z_l, the widths of the hidden layers between it and the layer below.
+      hidden_sizes: for each z_l, the widths of the hidden layers between it and the layer below. `None` is (100, 100)
+        for each.
       activation: activation of the hidden layers.
       **kwargs: `posterior` and `prior` as in `mlp`; `objective`, `seed` and the other arguments of `IWAE`.
 
@@ -160,6 +161,8 @@ def tabular(
     columns = columns.columns if isinstance(columns, Table) else columns
     likelihood = functools.partial(layers.Heterogeneous, columns)
     features = layers.TableFeatures(columns)
+    if hidden_sizes is None:
+        hidden_sizes = [(100, 100)] * len(as_sizes(latent_sizes, "latent_sizes"))
     return _mirror(likelihood, features, latent_sizes, hidden_sizes, activation, **kwargs)
 
 

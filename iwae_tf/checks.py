@@ -104,14 +104,20 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
       ValueError: if a name is unknown, or a number is out of its range.
     """
     for name, names in choices.items():
-        if hasattr(options, name):
+        if getattr(options, name, None) is not None:
             check_choice(getattr(options, name), name, names)
     for name in ("num_samples", "epochs", "stages", "batch_size", "test_samples"):
         check_count(getattr(options, name), name)
-    if options.steps_per_execution is not None:
-        check_count(options.steps_per_execution, "steps_per_execution")
+    for name in ("steps_per_execution", "limit"):
+        if getattr(options, name) is not None:
+            check_count(getattr(options, name), name)
     if options.warm_up:
         check_count(options.warm_up, "warm_up")
+    if options.event_shape is not None:
+        as_sizes(options.event_shape)
+    for name in ("columns", "id_column", "target", "event_shape", "limit"):
+        if getattr(options, name) is not None and options.data is None:
+            raise ValueError(f"Expected data, a file (--data), with {name}. Received: none")
     if not 0 < options.learning_rate < float("inf"):
         raise ValueError(f"Expected learning_rate to be a positive number. Received: {options.learning_rate}")
     if not 1 <= len(options.latent_sizes) <= 7:

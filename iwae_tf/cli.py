@@ -28,6 +28,7 @@ RUN_FILES = {
     "test_log_likelihood.csv": "test log-likelihoods",
     "active_units.csv": "activity of the units",
     "samples.png": "samples",
+    "samples.csv": "samples",
     "reconstructions.png": "reconstructions",
     "tensorboard": "TensorBoard logs",
 }
@@ -119,7 +120,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing r
 @_command()
 def train(
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/DATASET.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/DATASET or runs/FILE.")
+    ] = None,
     options: Annotated[dict[str, Any], RunOptions],
     distribute: Annotated[
         str | None,
@@ -137,7 +140,10 @@ def train(
     """Train a model, evaluate it on the test data and export it."""
     from iwae_tf import files
 
-    output = output or Path("runs") / options.get("dataset", RunOptions.dataset)
+    if "data" in options:
+        options["data"] = str(Path(options["data"]).resolve())
+    name = Path(options["data"]).stem if "data" in options else options.get("dataset", RunOptions.dataset)
+    output = output or Path("runs") / name
     files.check_absent(output, overwrite, resume, resumable=True)
     if not resume:
         _check_run_options(options)
@@ -154,7 +160,8 @@ def train(
         return
     _print_metrics(metrics)
     for name, description in RUN_FILES.items():
-        typer.echo(f"{description:>24}  {output / name}")
+        if (output / name).exists():
+            typer.echo(f"{description:>24}  {output / name}")
 
 
 @_command()
@@ -246,6 +253,28 @@ def export(
 
 
 @_command()
+def impute(
+    run: Run,
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help=".csv or .parquet, or a folder of such files.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help=".csv or .parquet to write.", show_default=False)],
+    num_samples: Annotated[int, typer.Option("--num-samples", "-k", help="Importance samples per row.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fill in the missing values of a table with the model of a run."""
+    from iwae_tf import files
+
+    files.find_in_run(run, "model.keras")
+    files.check_absent(output, overwrite)
+    from iwae_tf import runs
+
+    count = runs.impute(run, source, output, num_samples, seed, overwrite)
+    typer.echo(f"{count} missing values filled in: {output}")
+
+
+@_command()
 def score(
     saved_model: Annotated[Path, typer.Argument(help="Folder of a SavedModel.", show_default=False)],
     source: Annotated[
@@ -262,13 +291,23 @@ def score(
         bool | None,
         typer.Option(help="Whether the first line of a .csv is a header. Default: decided by its first lines."),
     ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column that identifies rows, copied to the scores. Default: as in training.")
+    ] = None,
+    ignored_columns: Annotated[
+        str | None,
+        typer.Option("--ignore", metavar="NAME,NAME", help="Columns to leave out, besides those of training."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of a file with a SavedModel; after an interrupt the same command resumes."""
     from iwae_tf import scoring
 
     try:
-        summary = scoring.score(saved_model, source, output, batch_size, overwrite, verbose=1, header=header)
+        summary = scoring.score(
+            saved_model, source, output, batch_size, overwrite, verbose=1, header=header, id_column=id_column,
+            ignored_columns=ignored_columns.split(",") if ignored_columns else (),
+        )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt("after some rows, whose scores are kept; the same command resumes") from None
     if summary.resumed_at:
@@ -277,6 +316,30 @@ def score(
         typer.echo(f"{summary.rejected} of {summary.rows} rows rejected: {summary.rejected_path}")
     scored = summary.rows - summary.rejected
     typer.echo(f"{scored} rows, mean log-likelihood {summary.mean_log_likelihood:.3f} nats: {output}")
+
+
+@_command()
+def anomalies(
+    saved_model: Annotated[Path, typer.Argument(help="Folder of a SavedModel.", show_default=False)],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Rows to judge, as for score.", show_default=False)],
+    reference: Annotated[Path, typer.Option(help="Normal rows that were not trained on, as for score.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", show_default=False)],
+    background: Annotated[Path | None, typer.Option(help="SavedModel of general features, for the ratio.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Column with 1 for anomalies and 0 for normal rows.")] = None,
+    false_alarms: Annotated[float, typer.Option(help="Share of the reference that may exceed a threshold.")] = 0.05,
+    id_column: Annotated[str | None, typer.Option(help="Column that identifies rows. Default: as in training.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score the rows of a file as anomalies, with thresholds from normal data and, with labels, ROC curves."""
+    from iwae_tf import files
+
+    files.check_absent(output, overwrite)
+    from iwae_tf.scoring import anomalies
+
+    thresholds = anomalies.detect(
+        saved_model, source, reference, output, background, labels, false_alarms, id_column, overwrite, verbose=1
+    )
+    typer.echo(f"{thresholds.to_string(index=False)}\n{output}")
 
 
 @_command(ignore_unknown_options=True, allow_extra_args=True)

@@ -56,9 +56,16 @@ def _format_space(space: Any) -> str:
     return "..".join(f"{end:g}" for end in space) if isinstance(space, tuple) else str(space)
 
 
+def _parse_names(text: str) -> tuple[str, ...]:
+    """Parses `age,town`."""
+    return tuple(name.strip() for name in text.split(","))
+
+
 #: For types that Typer does not know: parser, name in the help, and text of a default.
 _TYPES: dict[Any, tuple[Callable, str, Callable]] = {
     tuple[int, ...]: (_parse_sizes, "N,N", lambda sizes: ",".join(map(str, sizes))),
+    tuple[int, ...] | None: (_parse_sizes, "N,N", str),
+    tuple[str, ...] | None: (_parse_names, "NAME,NAME", str),
     tuple[tuple[int, ...], ...] | None: (_parse_nested_sizes, "NxN,NxN", str),
     BackwardSamples: (_parse_backward_samples, "N|auto", str),
     IntSpace: (_parse_space(int), "SPACE", _format_space),
@@ -76,7 +83,7 @@ def _make_parameter(name: str, annotation: Any, default: Any, group: str | None)
     if kind in _TYPES:
         settings["parser"], settings["metavar"], to_text = _TYPES[kind]
         kind, default = Any, default if default is None else to_text(default)
-    if name == "data_dir":
+    if name in ("data", "data_dir"):
         kind = Path | None
     option = typer.Option(*flags, f"--{name.replace('_', '-')}", **settings)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,10 +15,17 @@ from iwae_tf.layers import rules
 from iwae_tf.layers.columns import Column
 from iwae_tf.model import IWAE
 from iwae_tf.scoring.saved_columns import write_columns
+from iwae_tf.scoring.writer import check_id_column
 
 
 def export(
-    model: IWAE, path: str | os.PathLike, num_samples: int = 5000, seed: int = 0, overwrite: bool = False
+    model: IWAE,
+    path: str | os.PathLike,
+    num_samples: int = 5000,
+    seed: int = 0,
+    overwrite: bool = False,
+    id_column: str | None = None,
+    ignored_columns: Sequence[str] = (),
 ) -> Path:
     """Writes a SavedModel that scores, encodes, decodes, samples and reconstructs without iwae_tf or TFP.
 
@@ -41,12 +48,15 @@ def export(
       num_samples: k, the importance samples per observation of `log_likelihood`.
       seed: integer seed of the endpoints that take none.
       overwrite: whether to replace an existing folder.
+      id_column: name of the column that identifies the rows of .csv and .parquet files; see `scoring.score`.
+      ignored_columns: names of other columns of such files that are not scored.
 
     Returns:
       The path.
 
     Raises:
-      ValueError: if `num_samples` is not a positive integer, or the model has not been built.
+      ValueError: if `num_samples` is not a positive integer, `id_column` is the name of a column of scores, or the
+        model has not been built.
       FileExistsError: if `path` exists and `overwrite` is false.
 
     Example:
@@ -58,6 +68,7 @@ def export(
       ```
     """
     check_count(num_samples, "num_samples")
+    check_id_column(id_column)
     if not model.built:
         raise ValueError("Expected a model that is built: call it on data or fit it first. Received: an unbuilt one")
     fixed_seed = random.as_seed(seed)
@@ -134,8 +145,9 @@ def export(
     signatures["serving_default"] = signatures["log_likelihood"]
     with write_whole(path, overwrite) as folder:
         tf.saved_model.save(module, str(folder), signatures=signatures)
-        columns = getattr(model.decoder[-1], "columns", ())
-        write_columns(folder, ((column.name, column.kind) for column in columns if isinstance(column, Column)))
+        columns = [c for c in getattr(model.decoder[-1], "columns", ()) if isinstance(c, Column)]
+        described = ((column.name, column.kind, column.categories) for column in columns)
+        write_columns(folder, described, id_column, ignored_columns)
     return Path(path)
 
 

@@ -21,7 +21,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "network": ("mlp", "conv"),
     "posterior": ("normal", "full", "mixture", "iaf", "planar", "realnvp"),
     "prior": ("normal", "mixture", "vamp", "maf", "realnvp"),
-    "likelihood": ("bernoulli", "continuous-bernoulli", "normal", "logistic", "logistic-mixture"),
+    "likelihood": ("bernoulli", "continuous-bernoulli", "normal", "logistic", "logistic-mixture", "table"),
     "schedule": ("constant", "burda"),
     "precision": ("float32", "float64", "mixed_bfloat16", "mixed_float16"),
     "tuner": ("random", "bayesian", "hyperband"),
@@ -38,6 +38,14 @@ class RunOptions:
 
     dataset: Annotated[str, "Data set: {names}.", "Data"] = "digits"
     data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = None
+    data: Annotated[
+        str | None, "Train on a file or a folder of .npy, .npz, .csv, .parquet or .tfrecord, or a folder of images."
+    ] = None
+    columns: Annotated[tuple[str, ...] | None, "Columns of the file to model. Default: all but the next two."] = None
+    id_column: Annotated[str | None, "Column that identifies rows; it is copied to the scores."] = None
+    target: Annotated[str | None, "Column to leave out, for example a label."] = None
+    event_shape: Annotated[tuple[int, ...] | None, "Shape of one observation of flat rows, for example 28,28,1."] = None
+    limit: Annotated[int | None, "Read only the first rows of the file, this many."] = None
     objective: Annotated[str, "Objective: {names}. See docs/objectives.md.", "Objective"] = "iwae"
     num_samples: Annotated[int, "Importance samples per observation."] = 50
     backward_samples: Annotated[
@@ -48,7 +56,9 @@ class RunOptions:
     network: Annotated[str, "Network: {names}; conv for images, with one stochastic layer.", "Model"] = "mlp"
     posterior: Annotated[str, "Posterior q(z|x): {names}."] = "normal"
     prior: Annotated[str, "Prior p(z): {names}."] = "normal"
-    likelihood: Annotated[str, "Likelihood p(x|z): {names}."] = "bernoulli"
+    likelihood: Annotated[
+        str | None, "Likelihood p(x|z): {names}. Default: bernoulli, or for a file the one that fits its values."
+    ] = None
     ladder: Annotated[bool, "Infer from the top layer down and merge with p."] = False
     skip: Annotated[bool, "Connect z_L to all layers of p."] = False
     latent_sizes: Annotated[tuple[int, ...], "Sizes of z_1, z_2, ...: 1 to 7 layers."] = (50,)
@@ -85,7 +95,7 @@ class SpaceOptions:
     beta: Annotated[FloatSpace | None, "Beta of the objectives that have one, as for train."] = None
     posterior: Annotated[NameSpace, "Posteriors, as for train."] = RunOptions.posterior
     prior: Annotated[NameSpace, "Priors, as for train."] = RunOptions.prior
-    likelihood: Annotated[str, "Likelihood, as for train."] = RunOptions.likelihood
+    likelihood: Annotated[str, "Likelihood, as for train."] = "bernoulli"
     warm_up: Annotated[int, "Epochs of warm-up, as for train."] = RunOptions.warm_up
     val_samples: Annotated[int, "Importance samples of the log-likelihood that compares trials."] = 1000
     val_observations: Annotated[int, "Validation observations that it is averaged over."] = 100

@@ -30,6 +30,7 @@ REPLACEMENTS = {
     r"\bepochs=\d+": "epochs=1",
     r"\bmax_trials=\d+": "max_trials=1",
     r"\bnum_samples=\d{3,}": "num_samples=50",
+    r"splits\.test, \d+, refine=\d+": "splits.test, 50, refine=2",
     r"WarmUp\(\d+\)": "WarmUp(1)",
     r'load\("mnist"': 'load("digits"',
     r"\(200, 200\)": "(20, 20)",

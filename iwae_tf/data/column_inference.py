@@ -28,6 +28,11 @@ def infer_column(name: str | int, values: pd.Series, kind: KindName | None = Non
         raise ValueError(f"Expected column {name!r} to hold a value. Received: none")
     kind = kind or _infer_kind(name, values)
     if kind == "category":
+        if present.nunique() == 1 and not is_category(values):
+            raise ValueError(
+                f"Expected two or more different categories in column {name!r}. "
+                f"Received: only {present.iloc[0]!r}; leave the column out"
+            )
         return Column(name, kind, categories=_list_categories(values), dtype=_infer_dtype(values, kind))
     column = Column(name, kind, dtype=_infer_dtype(values, kind))
     transform = KINDS[kind].transform

@@ -7,6 +7,7 @@ from sklearn import metrics
 
 from iwae_tf.evaluation.log_likelihood import log_likelihood
 from iwae_tf.model import IWAE
+from iwae_tf.scoring.anomalies import compute_scores
 from iwae_tf.types import Array
 
 #: Share of the data inside that passes at the threshold of the false positive rate.
@@ -68,17 +69,12 @@ def out_of_distribution(
 
     likelihoods = [score(model, data) for data in (inside, outside)]
     mean = (likelihoods[0] if reference is None else score(model, reference)).mean()
-    scores = {
-        "log_likelihood": [-values for values in likelihoods],
-        "typicality": [abs(values - mean) for values in likelihoods],
-    }
-    if background is not None:
-        scores["likelihood_ratio"] = [
-            score(background, data) - values for data, values in zip((inside, outside), likelihoods, strict=True)
-        ]
+    general = [None if background is None else score(background, data) for data in (inside, outside)]
+    low_scores, high_scores = (compute_scores(own, mean, b) for own, b in zip(likelihoods, general, strict=True))
     labels = np.repeat([0, 1], [len(values) for values in likelihoods])
     rows = []
-    for name, (low, high) in scores.items():
+    for name, low in low_scores.items():
+        high = high_scores[name]
         values = np.concatenate([low, high])
         rows.append(
             {

@@ -3,7 +3,8 @@
 from iwae_tf.runs.comparison import compare
 from iwae_tf.runs.config import Config
 from iwae_tf.runs.evaluation import evaluate, load_model
+from iwae_tf.runs.imputation import impute
 from iwae_tf.runs.reporting import report
 from iwae_tf.runs.training import build, fit, schedules, train
 
-__all__ = ["Config", "build", "compare", "evaluate", "fit", "load_model", "report", "schedules", "train"]
+__all__ = ["Config", "build", "compare", "evaluate", "fit", "impute", "load_model", "report", "schedules", "train"]

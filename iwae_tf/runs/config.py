@@ -21,7 +21,7 @@ def choices() -> dict[str, Collection[str]]:
         "objective": sorted(objectives.NAMES),
         "posterior": builders.POSTERIORS,
         "prior": builders.PRIORS,
-        "likelihood": builders.LIKELIHOODS,
+        "likelihood": [*builders.LIKELIHOODS, "table"],
         **{name: NAMES[name] for name in ("network", "schedule", "precision")},
     }
 
@@ -65,9 +65,9 @@ class Config(RunOptions):
         content = read_json(path)
         try:
             options = dict(content["options"])
-            options["latent_sizes"] = tuple(options["latent_sizes"])
-            if options["hidden_sizes"] is not None:
-                options["hidden_sizes"] = tuple(map(tuple, options["hidden_sizes"]))
+            for name in ("latent_sizes", "hidden_sizes", "columns", "event_shape"):
+                if options[name] is not None:
+                    options[name] = tuple(tuple(n) if isinstance(n, list) else n for n in options[name])
             return cls(**options)
         except (KeyError, TypeError) as error:
             raise ValueError(f"Expected the options of a run in {path}. Received: {error!r}") from error

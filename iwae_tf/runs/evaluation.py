@@ -4,15 +4,18 @@ import dataclasses
 import json
 import os
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import pandas as pd
 
 from iwae_tf import data, evaluation, plots
 from iwae_tf.files import find_in_run, read_json, write_whole
 from iwae_tf.model import IWAE
 from iwae_tf.runs.config import Config
+from iwae_tf.runs.loading import RunData, load
 
 
 def evaluate(
@@ -46,10 +49,9 @@ def evaluate(
     config = Config.read(run)
     options: dict[str, Any] = {"test_samples": test_samples, "data_dir": data_dir and str(data_dir)}
     config = dataclasses.replace(config, **{name: value for name, value in options.items() if value})
-    splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
     folder = Path(run)
     metrics = read_json(folder / "metrics.json")
-    return report_test_data(load_model(run), splits, config, folder, metrics, verbose, refine)
+    return report_test_data(load_model(run), load(config), folder, metrics, verbose, refine)
 
 
 def load_model(run: str | os.PathLike) -> IWAE:
@@ -77,15 +79,20 @@ def load_model(run: str | os.PathLike) -> IWAE:
 
 def report_test_data(
     model: IWAE,
-    splits: data.Splits,
-    config: Config,
+    run_data: RunData,
     folder: Path,
     metrics: dict[str, Any],
     verbose: int,
     refine: int = 0,
 ) -> dict[str, Any]:
-    """Evaluates a model on the test data, writes tables, pictures and metrics to the folder, returns the metrics."""
+    """Evaluates a model on the test data, writes tables, pictures and metrics to the folder, returns the metrics.
+
+    Models of anything but images get a table of samples instead of pictures.
+    """
+    config, splits = run_data.config, run_data.splits
     table = evaluation.log_likelihood(model, splits.test, config.test_samples, config.seed, verbose, refine=refine)
+    if run_data.identifiers is not None:
+        table.insert(0, config.id_column or "file", run_data.identifiers)
     units = evaluation.active_units(model, splits.test, seed=config.seed)
     active = units.groupby("layer").active.sum()
     metrics = {
@@ -94,13 +101,30 @@ def report_test_data(
         "active_units": {f"layer_{layer}": int(count) for layer, count in active.items()},
     }
     x = next(iter(splits.test.unbatch().batch(20)))
+    pictures: dict[str, Callable[[Path], object]] = {
+        "samples.png": lambda path: plots.samples(model, seed=config.seed).savefig(path, format="png"),
+        "reconstructions.png": lambda path: plots.reconstructions(model, x, config.seed).savefig(path, format="png"),
+    }
+    samples: dict[str, Callable[[Path], object]] = {
+        "samples.csv": lambda path: _sample_rows(model, run_data).to_csv(path, index=False)
+    }
     for name, write in {
         "test_log_likelihood.csv": lambda path: table.to_csv(path, index_label="observation"),
         "active_units.csv": lambda path: units.to_csv(path, index=False),
-        "samples.png": lambda path: plots.samples(model, seed=config.seed).savefig(path, format="png"),
-        "reconstructions.png": lambda path: plots.reconstructions(model, x, config.seed).savefig(path, format="png"),
+        **(pictures if is_image(run_data.event_shape) else samples),
         "metrics.json": lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"),
     }.items():
         with write_whole(folder / name, overwrite=True) as path:
             write(path)
     return metrics
+
+
+def is_image(event_shape: Sequence[int]) -> bool:
+    """Returns whether observations of this shape can be drawn as images."""
+    return len(event_shape) == 2 or (len(event_shape) == 3 and event_shape[-1] in (1, 3))
+
+
+def _sample_rows(model: IWAE, run_data: RunData, n: int = 100) -> pd.DataFrame:
+    """Returns means of p(x|z) for z from the prior as a frame, with the dtypes of the columns of a table."""
+    rows = model.sample(n, seed=run_data.config.seed).numpy().reshape(n, -1)
+    return data.tables.decode(rows, run_data.columns) if run_data.columns else pd.DataFrame(rows)

@@ -15,7 +15,8 @@ from iwae_tf.files import write_whole
 from iwae_tf.model import IWAE
 from iwae_tf.runs import pages
 from iwae_tf.runs.config import Config
-from iwae_tf.runs.evaluation import load_model
+from iwae_tf.runs.evaluation import is_image, load_model
+from iwae_tf.runs.loading import load
 
 #: Test observations for the evaluations that anneal or optimise, which are slow.
 SUBSET_SIZE = 50
@@ -51,7 +52,7 @@ def report(
       ```
     """
     config, model = Config.read(run), load_model(run)
-    splits = data.load(config.dataset, config.batch_size, data_dir or config.data_dir, config.seed)
+    splits = load(config, data_dir).splits
     with write_whole(Path(run) / "evaluation", overwrite) as folder:
         folder.mkdir()
         tables = _make_tables(model, splits, config, verbose)
@@ -92,7 +93,7 @@ def _make_tables(model: IWAE, splits: data.Splits, config: Config, verbose: int)
         "ais": evaluation.ais(model, subset, seed=seed, verbose=verbose),
         "bdmc": evaluation.bdmc(model, SUBSET_SIZE, seed=seed),
     }
-    if subset.ndim > 2:  # images, which can be flipped upside down
+    if is_image(model.event_shape):  # images can be flipped upside down
         tables["out_of_distribution"] = evaluation.out_of_distribution(model, subset, subset[:, ::-1], seed=seed)
     if hasattr(model.prior, "responsibilities"):
         tables["responsibilities"] = evaluation.responsibilities(model, test, seed=seed)
@@ -121,10 +122,11 @@ def _make_figures(
         "bounds": plots.bounds(tables["bounds"]),
         "weights": plots.weights(tables["importance_weights"]),
         "activity": plots.activity(tables["active_units"]),
-        "samples": plots.samples(model, seed=seed),
-        "reconstructions": plots.reconstructions(model, first, seed),
-        "interpolations": plots.interpolations(model, first, second, seed=seed),
     }
+    if is_image(model.event_shape):
+        figures["samples"] = plots.samples(model, seed=seed)
+        figures["reconstructions"] = plots.reconstructions(model, first, seed)
+        figures["interpolations"] = plots.interpolations(model, first, second, seed=seed)
     if int(np.prod(model.latent_shapes[0])) >= 2:
         units = tables["active_units"].query("layer == 1").activity.nlargest(2).index
         figures["aggregated_posterior"] = plots.aggregated_posterior(model, splits.test, units=tuple(units), seed=seed)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import keras
 import numpy.typing as npt
 import tensorflow as tf
+from keras.src.utils import io_utils
 
 from iwae_tf import builders, callbacks, data
 from iwae_tf.exporting import export
@@ -16,11 +17,12 @@ from iwae_tf.layers import StochasticBinarization
 from iwae_tf.model import IWAE
 from iwae_tf.runs.config import Config, write_config
 from iwae_tf.runs.evaluation import report_test_data
+from iwae_tf.runs.loading import RunData, load
 from iwae_tf.training import checkpoints, replicas
 
 
 class DataDescription(Protocol):
-    """Describes a data set to `build`: `data.Splits`, for example."""
+    """Describes a data set to `build`: `data.Splits`, for example. Data of a table have `columns` too."""
 
     @property
     def event_shape(self) -> tuple[int, ...]: ...
@@ -34,10 +36,13 @@ def build(config: Config, splits: DataDescription) -> IWAE:
 
     Args:
       config: the configuration.
-      splits: the data set; only its `event_shape` and `mean` are used.
+      splits: the data set; only its `event_shape` and `mean` are used, or its `columns` for a table.
 
     Returns:
       A compiled `IWAE`.
+
+    Raises:
+      ValueError: if the likelihood is `"table"` and the data have no columns.
 
     Example:
       ```python
@@ -49,16 +54,22 @@ def build(config: Config, splits: DataDescription) -> IWAE:
     options: dict[str, Any] = {
         "posterior": config.posterior,
         "prior": config.prior,
-        "likelihood": config.likelihood,
-        "mean": splits.mean,
         "objective": config.make_objective(),
-        # Every likelihood but Bernoulli takes grey values.
-        "preprocessing": StochasticBinarization("dynamic" if config.likelihood == "bernoulli" else "none"),
         "seed": config.seed,
         "ladder": config.ladder,
         "skip": config.skip,
     }
-    if config.network == "conv":
+    likelihood = config.likelihood or "bernoulli"
+    if likelihood != "table":
+        # Every likelihood but Bernoulli takes grey values.
+        binarization = StochasticBinarization("dynamic" if likelihood == "bernoulli" else "none")
+        options |= {"likelihood": likelihood, "mean": splits.mean, "preprocessing": binarization}
+    if likelihood == "table":
+        columns = getattr(splits, "columns", ())
+        if not columns or config.network == "conv":
+            raise ValueError(f"Expected a table of columns, and network 'mlp'. Received: {config}")
+        model = builders.tabular(columns, config.latent_sizes, config.hidden_sizes, **options)
+    elif config.network == "conv":
         model = builders.conv(splits.event_shape, config.latent_sizes[0], **options)
     else:
         model = builders.mlp(splits.event_shape, config.latent_sizes, config.hidden_sizes, **options)
@@ -155,9 +166,9 @@ def train(
     Raises:
       ConnectionError: if another worker stops answering.
       FileExistsError: if `output` exists and `overwrite` is false.
-      FileNotFoundError: if the data set is not available.
+      FileNotFoundError: if the data set or the file is not available.
       KeyboardInterrupt: after an interrupt; its message says how to resume.
-      ValueError: if the unfinished run has another configuration.
+      ValueError: if the unfinished run has another configuration, or the file cannot be modelled; see `loading.load`.
 
     Example:
       ```python
@@ -168,10 +179,12 @@ def train(
     """
     strategy = replicas.make_strategy(distribute)
     if not replicas.is_chief(strategy):
-        _fit(config, strategy, find_unfinished(output) if resume else None, verbose=0, write=False)
+        _fit(load(config), strategy, find_unfinished(output) if resume else None, verbose=0, write=False)
         return {}
     resume = resume and find_unfinished(output) is not None  # A kill may come before there is a folder.
     with write_whole(output, overwrite, keep_failed=True, resume=resume) as folder:
+        run_data = load(config)
+        config = run_data.config
         if resume and (unfinished := Config.read(folder)) != config:
             raise ValueError(f"Expected the options of the unfinished run, {unfinished}. Received: {config}")
         try:
@@ -179,7 +192,9 @@ def train(
                 with write_whole(folder) as new:
                     new.mkdir()
                     write_config(config, new)
-            metrics = _fit_and_report(config, strategy, folder, verbose, checkpoint_every)
+            if verbose:
+                io_utils.print_msg(run_data.description)
+            metrics = _fit_and_report(run_data, strategy, folder, verbose, checkpoint_every)
         except KeyboardInterrupt:
             if not folder.exists():
                 raise
@@ -194,29 +209,33 @@ def train(
 
 
 def _fit_and_report(
-    config: Config, strategy: tf.distribute.Strategy, folder: Path, verbose: int, checkpoint_every: float
+    run_data: RunData, strategy: tf.distribute.Strategy, folder: Path, verbose: int, checkpoint_every: float
 ) -> dict[str, Any]:
     """Trains a model, and writes it and its results to the folder."""
-    model, splits, training = _fit(config, strategy, folder, verbose, checkpoint_every)
+    model, training = _fit(run_data, strategy, folder, verbose, checkpoint_every)
+    config = run_data.config
     model.save(folder / "model.keras")
-    export(model, folder / "saved_model", config.test_samples, overwrite=True)
-    return report_test_data(model, splits, config, folder, {"training": training}, verbose)
+    export(
+        model, folder / "saved_model", config.test_samples, overwrite=True,
+        id_column=config.id_column, ignored_columns=run_data.ignored_columns,
+    )  # fmt: skip
+    return report_test_data(model, run_data, folder, {"training": training}, verbose)
 
 
 def _fit(
-    config: Config,
+    run_data: RunData,
     strategy: tf.distribute.Strategy,
     folder: Path | None,
     verbose: int,
     checkpoint_every: float = 60.0,
     write: bool = True,
-) -> tuple[IWAE, data.Splits, dict[str, Any]]:
+) -> tuple[IWAE, dict[str, Any]]:
     """Trains a model from the last checkpoint in the folder on; only the worker with `write` writes to the folder."""
+    config, splits = run_data.config, run_data.splits
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
-    splits = data.load(config.dataset, config.batch_size, config.data_dir, config.seed)
     with strategy.scope():
-        model = build(config, splits)
+        model = build(config, run_data)
     checkpointer = checkpoints.Checkpoints(folder, checkpoint_every, write)
     done = checkpointer.restore(model) if folder else 0
     observers: list[keras.callbacks.Callback] = []
@@ -231,4 +250,4 @@ def _fit(
             observers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation))
     # The checkpoint comes last: the others have written the epochs that it counts.
     epochs = fit(model, splits, config, [*observers, checkpointer], verbose, initial_epoch=done)
-    return model, splits, {"epochs": epochs, "seconds": checkpointer.seconds, "parameters": model.count_params()}
+    return model, {"epochs": epochs, "seconds": checkpointer.seconds, "parameters": model.count_params()}

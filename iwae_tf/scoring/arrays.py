@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from iwae_tf.scoring.base import BLOCK, Row, Source
+from iwae_tf.scoring.base import BLOCK, Row, Source, reporting_damage
 
 
 class Npy(Source):
@@ -46,7 +46,7 @@ class Npy(Source):
         """Reads the header: the shape, whether in Fortran order, the dtype."""
         # The header is a Python literal. NumPy warns where Python 2 wrote it, which does no harm.
         errors = (ValueError, SyntaxError, TypeError, tokenize.TokenError)
-        with self.reporting_damage(*errors), warnings.catch_warnings():
+        with reporting_damage(self.path, *errors), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             version = np.lib.format.read_magic(file)
             if version == (1, 0):
@@ -76,7 +76,7 @@ class Npy(Source):
 
     def _map_blocks(self, start: int) -> Iterator[np.ndarray]:
         """Yields blocks of rows whose values are scattered over the file; maps the file anew for each block."""
-        with self._as_file() as path, self.reporting_damage(ValueError, OverflowError, OSError):
+        with self._as_file() as path, reporting_damage(self.path, ValueError, OverflowError, OSError):
             rows_per_block = max(BLOCK // (self.size * self._file_dtype.itemsize), 1)
             for i in range(start, self._num_rows, rows_per_block):
                 yield np.array(np.load(path, mmap_mode="r", allow_pickle=False)[i : i + rows_per_block])
@@ -86,21 +86,35 @@ class Npy(Source):
         return contextlib.nullcontext(self.path)
 
 
+#: What zipfile and NumPy raise for damaged archives; a RuntimeError for an unknown version, compression or encryption.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+
+
+def choose_array(archive: zipfile.ZipFile) -> str:
+    """Returns the name of the array of an archive that holds the rows: `x`, or the only one.
+
+    Raises:
+      ValueError: if there are several arrays, and none is named `x`.
+    """
+    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    name = names[0] if len(names) == 1 else "x"
+    if name not in names:
+        raise ValueError(f"Expected an array named x, or a single array. Received: {', '.join(names) or 'none'}")
+    return name
+
+
 class Npz(Npy):
     """The array named `x`, or the only array, of a .npz file."""
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[IO[bytes]]:
-        # zipfile raises a RuntimeError for an unknown version, compression or encryption.
-        errors = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
-        with self.path.open("rb") as binary, self.reporting_damage(*errors), zipfile.ZipFile(binary) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".npy")]
-            name = names[0] if len(names) == 1 else "x.npy"
-            if name not in names:
-                received = ", ".join(name.removesuffix(".npy") for name in names) or "none"
-                raise ValueError(f"Expected an array named x, or a single array. Received: {received}")
-            with archive.open(name) as file:
-                yield file
+        with (
+            self.path.open("rb") as binary,
+            reporting_damage(self.path, *DAMAGE),
+            zipfile.ZipFile(binary) as archive,
+            archive.open(f"{choose_array(archive)}.npy") as file,
+        ):
+            yield file
 
     @contextlib.contextmanager
     def _as_file(self) -> Iterator[str]:

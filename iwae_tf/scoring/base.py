@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -12,8 +13,27 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from iwae_tf.scoring.saved_columns import NO_COLUMNS, SavedColumns
+
 #: Bytes read at once.
 BLOCK = 2**20
+
+
+def get_suffix(path: Path) -> str:
+    """Returns the suffix of a file in lower case; that of the shard `x.tfrecord-00000-of-00004` is `.tfrecord`."""
+    return re.sub(r"-\d+-of-\d+$", "", path.suffix.lower())
+
+
+@contextlib.contextmanager
+def reporting_damage(path: Path, *errors: type[BaseException]) -> Iterator[None]:
+    """Raises a `ValueError` in place of these errors, which libraries raise for damaged files."""
+    try:
+        yield
+    except errors as error:
+        # EINVAL comes from seeking to an offset that no file has; other codes mean that the disk failed.
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):
+            raise
+        raise ValueError(f"Expected an undamaged {get_suffix(path)} file. Received: {path}: {error}") from error
 
 
 class Row(NamedTuple):
@@ -23,11 +43,13 @@ class Row(NamedTuple):
       x: the values of the row, `[size]`, or `None` if it cannot be read.
       reason: why the row cannot be read.
       line: the number of the line in a text file, counted from 1.
+      identifier: the value of the column that identifies rows, as text.
     """
 
     x: np.ndarray | None
     reason: str | None = None
     line: int | None = None
+    identifier: str | None = None
 
 
 class Source:
@@ -37,11 +59,12 @@ class Source:
       path: the file or folder.
       event_shape: the shape of one observation of the model.
       dtype: the NumPy dtype of the model's input.
-      columns: the names of the model's columns in the model's order, if it is a model of a table.
+      columns: the columns that the model knows by name.
       header: whether a .csv file begins with a header; `None` decides by its first lines.
 
     Attributes:
       total: the number of rows, or `None` if it is unknown until all rows are read.
+      id_column: name of the column that identifies rows, or `None` if the source has none.
       where: names of the columns that identify a row.
 
     Raises:
@@ -49,6 +72,7 @@ class Source:
     """
 
     total: int | None = None
+    id_column: str | None = None
     where: ClassVar[tuple[str, ...]] = ("row",)
 
     def __init__(
@@ -56,7 +80,7 @@ class Source:
         path: Path,
         event_shape: Sequence[int],
         dtype: npt.DTypeLike,
-        columns: Sequence[str] = (),
+        columns: SavedColumns = NO_COLUMNS,
         header: bool | None = None,
     ) -> None:
         self.path, self.event_shape, self.dtype = path, event_shape, np.dtype(dtype)
@@ -76,8 +100,9 @@ class Source:
         return [self.path]
 
     def with_names(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Returns a record batch with its row numbers replaced by names, if the rows of this source have names."""
-        return batch
+        """Returns a record batch of results with the names of this source: of its files, or of its `id_column`."""
+        names = {"identifier": self.id_column} if self.id_column else {}
+        return batch.rename_columns([names.get(name, name) for name in batch.schema.names])
 
     def fingerprint(self) -> str:
         """Returns a string that changes when the names, sizes or modification times of the files do."""
@@ -86,19 +111,6 @@ class Source:
             stat = path.stat()
             digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()
-
-    @contextlib.contextmanager
-    def reporting_damage(self, *errors: type[BaseException]) -> Iterator[None]:
-        """Raises a `ValueError` in place of these errors, which libraries raise for damaged files."""
-        try:
-            yield
-        except errors as error:
-            # EINVAL comes from seeking to an offset that no file has; other codes mean that the disk failed.
-            if getattr(error, "errno", None) not in (None, errno.EINVAL):
-                raise
-            raise ValueError(
-                f"Expected an undamaged {self.path.suffix} file. Received: {self.path}: {error}"
-            ) from error
 
     def check_size(self, size: int, count: int = 1) -> None:
         """Raises a `ValueError` if rows do not have the size of an observation, or there are no rows."""

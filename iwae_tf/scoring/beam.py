@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 
 from iwae_tf.files import remove
 from iwae_tf.scoring import sources
-from iwae_tf.scoring.base import Row, Source
+from iwae_tf.scoring.base import Row, Source, get_suffix
 from iwae_tf.scoring.endpoint import SCORES, Scorer
+from iwae_tf.scoring.saved_columns import SavedColumns
 
 #: Kinds of files that can be read in pieces, on a disk or in a bucket.
 KINDS = {suffix: sources.KINDS[suffix] for suffix in (".parquet", ".tfrecord")}
@@ -49,10 +50,11 @@ class File:
 
 
 class Key(NamedTuple):
-    """Identifies a row by its file and its number, counted from 0."""
+    """Identifies a row by its file, its number, counted from 0, and the value of the id column, if there is one."""
 
     file: str
     row: int
+    identifier: str | None = None
 
 
 class Description(NamedTuple):
@@ -60,7 +62,7 @@ class Description(NamedTuple):
 
     event_shape: tuple[int, ...]
     dtype: npt.DTypeLike
-    columns: tuple[str, ...]
+    columns: SavedColumns
 
 
 class Handler(inference.ModelHandler):
@@ -92,8 +94,8 @@ class Score(beam.PTransform):
       batch_size: rows scored at once, at most; the scores do not depend on it.
 
     Returns:
-      Two `PCollection`s of dicts. `scores`: `file`, `row`, and the columns of `scoring.score`; `rejected`: `file`,
-      `row` (`None` for a whole file) and `reason`.
+      Two `PCollection`s of dicts. `scores`: `file`, `row`, and the columns of `scoring.score`, with the id column if
+      the export names one; `rejected`: `file`, `row` (`None` for a whole file) and `reason`.
 
     Raises:
       FileNotFoundError: if there is no SavedModel.
@@ -105,7 +107,9 @@ class Score(beam.PTransform):
         scorer = Scorer(saved_model)
         self._handler = Handler(saved_model, batch_size)
         self._input = Description(scorer.event_shape, scorer.dtype, scorer.columns)
-        self.score_dtype = scorer.score_dtype
+        scores = [(name, pa.from_numpy_dtype(scorer.score_dtype)) for name in SCORES]
+        id_column = [(name, pa.string()) for name in (scorer.columns.id_column,) if name]
+        self.schema = pa.schema([("file", pa.string()), ("row", pa.int64()), *id_column, *scores])
 
     @no_annotations
     def expand(self, files: beam.PCollection) -> dict[str, beam.PCollection]:
@@ -115,7 +119,7 @@ class Score(beam.PTransform):
             | beam.Reshuffle()  # Otherwise the worker that lists the pieces would read them all.
             | beam.FlatMap(_read_piece, self._input)
             | inference.RunInference(inference.KeyedModelHandler(self._handler))
-            | beam.FlatMap(_split_results).with_outputs("rejected", main="scores")
+            | beam.FlatMap(_split_results, self.schema.names).with_outputs("rejected", main="scores")
         )
         return {"scores": results.scores, "rejected": (pieces.rejected, results.rejected) | beam.Flatten()}
 
@@ -139,7 +143,7 @@ def _read_piece(piece: tuple[str, int, int | None], description: Description) ->
     number = start
     try:
         for row in itertools.islice(_open(path, description).rows(start), count):
-            yield Key(path, number), row
+            yield Key(path, number, row.identifier), row
             number += 1
     except (OSError, ValueError) as error:
         for remaining in range(number, start + (count or 1)):
@@ -148,19 +152,21 @@ def _read_piece(piece: tuple[str, int, int | None], description: Description) ->
 
 def _open(path: str, description: Description) -> Source:
     file = File(path)
-    if file.suffix.lower() not in KINDS:
+    suffix = get_suffix(cast(Path, file))
+    if suffix not in KINDS:
         raise ValueError(f"Expected a file that ends in {', '.join(KINDS)}. Received: {path}")
-    return KINDS[file.suffix.lower()](cast(Path, file), *description)
+    return KINDS[suffix](cast(Path, file), *description)
 
 
 @no_annotations
-def _split_results(result: tuple[Key, tuple | str]) -> Iterator[dict | beam.pvalue.TaggedOutput]:
-    """Yields a row with its scores, or rejects it."""
-    (file, row), scores = result
+def _split_results(result: tuple[Key, tuple | str], names: Sequence[str]) -> Iterator[dict | beam.pvalue.TaggedOutput]:
+    """Yields a row with its scores in columns of these names, or rejects it."""
+    key, scores = result
     if isinstance(scores, str):
-        yield _reject(file, row, scores)
+        yield _reject(key.file, key.row, scores)
     else:
-        yield {"file": file, "row": row, **{name: score.item() for name, score in zip(SCORES, scores, strict=True)}}
+        where = key if len(names) == len(key) + len(scores) else key[:2]
+        yield dict(zip(names, [*where, *(score.item() for score in scores)], strict=True))
 
 
 def _reject(file: str, row: int | None, reason: str) -> beam.pvalue.TaggedOutput:
@@ -213,8 +219,7 @@ def score(
     aside = [f"{path}.old" for path in old]
     if old:
         FileSystems.rename(old, aside)
-    scores = [(name, pa.from_numpy_dtype(transform.score_dtype)) for name in SCORES]
-    schemas = {"scores": pa.schema([("file", pa.string()), ("row", pa.int64()), *scores]), "rejected": REJECTED}
+    schemas = {"scores": transform.schema, "rejected": REJECTED}
     try:
         with beam.Pipeline(options=PipelineOptions(options or [])) as pipeline:
             files = pipeline | fileio.MatchFiles(str(pattern)) | beam.Map(lambda file: file.path) | beam.Reshuffle()

@@ -28,7 +28,7 @@ class Scorer:
       dtype: the NumPy dtype of observations.
       score_dtype: the NumPy dtype of scores.
       digest: string that identifies the model; copies of a model share it.
-      columns: tuple, the column names of a model of a table in the model's order; empty for other models.
+      columns: `SavedColumns`, the columns that the model knows by name.
 
     Raises:
       FileNotFoundError: if there is no SavedModel.

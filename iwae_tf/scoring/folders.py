@@ -1,10 +1,10 @@
 """Rows of a folder: of images, or of the files that a table or an array was split into."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from iwae_tf.scoring.base import Row, Source
+from iwae_tf.scoring.base import Row, Source, get_suffix
 from iwae_tf.scoring.images import Images, is_image
 
 
@@ -19,6 +19,12 @@ class Folder(Source):
                 self._sources.append(kind(file, *args, **kwargs))
             except ValueError as error:
                 raise ValueError(f"{error}, in {file}") from error
+        id_columns = {source.id_column for source in self._sources}
+        if len(id_columns) > 1:
+            raise ValueError(
+                f"Expected the column {self.columns.id_column!r} in every file or in none. Received: {path}"
+            )
+        self.id_column = id_columns.pop()
         totals = [source.total for source in self._sources if source.total is not None]
         self.total = sum(totals) if len(totals) == len(self._sources) else None
 
@@ -54,17 +60,33 @@ def open_folder(path: Path, kinds: Mapping[str, type[Source]], *args: Any, **kwa
       ValueError: if the folder holds images and files, neither, or files of several kinds, or its files do not match
         the model's input.
     """
+    files = list_files(path, kinds)
+    if not files:
+        return Images(path, *args, **kwargs)
+    return Folder(path, *args, paths=files, kind=kinds[get_suffix(files[0])], **kwargs)
+
+
+def list_files(path: Path, kinds: Collection[str]) -> list[Path]:
+    """Returns the files of a folder in the order of their names, or none if it is a folder of images.
+
+    Args:
+      path: the folder.
+      kinds: suffixes of files.
+
+    Raises:
+      ValueError: as in `open_folder`.
+    """
     visible = sorted(entry for entry in path.iterdir() if entry.name[0] not in "._")
-    files = [entry for entry in visible if entry.suffix.lower() in kinds and entry.is_file()]
+    files = [entry for entry in visible if get_suffix(entry) in kinds and entry.is_file()]
     has_images = any(map(is_image, path.rglob("*")))
     if has_images and not files:
-        return Images(path, *args, **kwargs)
+        return []
     others = [entry.name for entry in visible if entry not in files]
-    suffixes = sorted({entry.suffix.lower() for entry in files})
+    suffixes = sorted({get_suffix(entry) for entry in files})
     if len(suffixes) != 1 or others:
         received = ", ".join([*suffixes, *others[:5]]) or "none"
         raise ValueError(
             f"Expected a folder of images only, or of files of one kind only, {', '.join(kinds)}. "
             f"Received: {received} in {path}"
         )
-    return Folder(path, *args, paths=files, kind=kinds[suffixes[0]], **kwargs)
+    return files

@@ -4,6 +4,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from iwae_tf.scoring.saved_columns import SavedColumns
+
 _WORDS = {"true": 1.0, "false": 0.0, **dict.fromkeys(("", "na", "n/a", "<na>", "null", "none"), math.nan)}
 
 #: Columns from which a line of increasing numbers is taken for a header: one row in 40,000 increases by chance.
@@ -21,7 +23,7 @@ def as_number(text: str) -> float | None:
         return None
 
 
-def is_header(first: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequence[str]) -> bool:
+def is_header(first: Sequence[str], rows: Sequence[Sequence[str]], columns: SavedColumns) -> bool:
     """Returns whether the first line of a file is a header.
 
     A header holds text or the names of the model's columns; or it counts 0, 1, 2, ..., as pandas names the columns of
@@ -31,12 +33,12 @@ def is_header(first: Sequence[str], rows: Sequence[Sequence[str]], columns: Sequ
     Args:
       first: values of the first line.
       rows: values of the next lines, as many as there are.
-      columns: names of the model's columns, if it has names.
+      columns: the columns that the model knows by name.
     """
     numbers = [as_number(value) for value in first]
     if any(number is None for number in numbers):
         return True
-    if columns and {value.strip() for value in first} == set(columns):
+    if columns.names and {value.strip() for value in first} >= set(columns.names):
         return True
     if len(numbers) > 2 and _counts(numbers) and (numbers[0] == 0 or len(numbers) >= MIN_INCREASING):
         return True
@@ -54,31 +56,36 @@ def _increases(numbers: Sequence[float | None]) -> bool:
     return len(present) == len(numbers) and all(a < b for a, b in itertools.pairwise(present))
 
 
-def find_columns(names: Sequence[str], columns: Sequence[str]) -> list[int] | None:
+def find_columns(names: Sequence[str], columns: SavedColumns) -> list[int] | None:
     """Finds the model's columns among the columns of a file.
+
+    The column that identifies rows and columns that the model ignores are left out. A first column without a name,
+    where pandas writes the index, is left out if the model's columns have names.
 
     Args:
       names: names of the file's columns.
-      columns: names of the model's columns, if it has names.
+      columns: the columns that the model knows by name.
 
     Returns:
       The place of each of the model's columns in the file. `None` if columns are matched by their order: the model has
       no names, or the file has only numbers for names, none of them the model's.
 
     Raises:
-      ValueError: if a column of the model is missing or duplicated, or the file has other columns. A first column
-        without a name, where pandas writes the index, is ignored.
+      ValueError: if a column of the model is missing or duplicated, or the file has other columns.
     """
-    numbered = all(as_number(name) is not None for name in names)
-    if not columns or (numbered and not set(names) & set(columns)):
-        return None
-    candidates = names[1:] if names and names[0] == "" else names
+    others = {columns.id_column, *columns.ignored}
+    places = [i for i, name in enumerate(names) if name not in others]
+    numbered = all(as_number(names[i]) is not None for i in places)
+    if not columns.names or (numbered and not set(names) & set(columns.names)):
+        return places if len(places) < len(names) else None
+    candidates = [names[i] for i in places if i or names[i]]
     problems = {
-        "missing": [name for name in columns if name not in candidates],
-        "unknown": [name for name in candidates if name not in columns],
-        "duplicated": [name for name in columns if candidates.count(name) > 1],
+        "missing": [name for name in columns.names if name not in candidates],
+        "unknown": [name for name in candidates if name not in columns.names],
+        "duplicated": [name for name in columns.names if candidates.count(name) > 1],
     }
     if any(problems.values()):
         received = "; ".join(f"{problem}: {', '.join(map(repr, bad))}" for problem, bad in problems.items() if bad)
-        raise ValueError(f"Expected the model's columns, {', '.join(map(repr, columns))}. Received: {received}")
-    return [names.index(name) for name in columns]
+        expected = ", ".join(map(repr, columns.names))
+        raise ValueError(f"Expected the model's columns, {expected}. Received: {received}")
+    return [names.index(name) for name in columns.names]

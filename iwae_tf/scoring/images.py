@@ -1,5 +1,6 @@
 """Rows that are images, or records of `tf.train.Example`, which may hold images."""
 
+import contextlib
 import io
 import itertools
 from collections.abc import Iterator, Sequence
@@ -28,15 +29,35 @@ def decode(data: bytes, event_shape: Sequence[int]) -> np.ndarray:
       ValueError: if the image has another shape or depth, is damaged, or is of another format.
     """
     height, width, channels = (*event_shape, 1)[:3]
+    with _open(data) as (image, mode):
+        if (image.height, image.width, _CHANNELS.get(mode)) != (height, width, channels):
+            received = f"{image.height} x {image.width} pixels, {mode}"
+            raise ValueError(f"Expected {height} x {width} pixels, {channels} channels. Received: {received}")
+        return np.asarray(image.convert(mode)).reshape(-1)
+
+
+def find_shape(data: bytes) -> tuple[int, int, int]:
+    """Returns height, width and channels of a PNG or JPEG image; raises a `ValueError` as `decode` does."""
+    with _open(data) as (image, mode):
+        if mode not in _CHANNELS:
+            raise ValueError(f"Expected an image of {', '.join(_CHANNELS)}. Received: {mode}")
+        return image.height, image.width, _CHANNELS[mode]
+
+
+def is_encoded(data: bytes) -> bool:
+    """Returns whether bytes are a PNG or JPEG image."""
+    return data.startswith((_PNG, _JPEG))
+
+
+@contextlib.contextmanager
+def _open(data: bytes) -> Iterator[tuple[Image.Image, str]]:
+    """Opens an image, and names the mode in which to read it."""
     if data.startswith(_PNG) and data[24:25] == b"\x10":  # Pillow would drop half of the 16 bits.
         raise ValueError("Expected an 8-bit image. Received: a 16-bit image")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)  # Bits become greys, palettes colours.
-            if (image.height, image.width, _CHANNELS.get(mode)) != (height, width, channels):
-                received = f"{image.height} x {image.width} pixels, {mode}"
-                raise ValueError(f"Expected {height} x {width} pixels, {channels} channels. Received: {received}")
-            return np.asarray(image.convert(mode)).reshape(-1)
+            # Bits become greys, palettes colours.
+            yield image, {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
     except UnidentifiedImageError:
         raise ValueError("Expected a PNG or JPEG image. Received: another format") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
@@ -69,14 +90,7 @@ class TFRecord(Source):
             yield Row(None, f"Expected an undamaged record. Received: {error.message}; what follows cannot be read")
 
     def _values(self, record: bytes) -> np.ndarray:
-        try:
-            features = tf.train.Example.FromString(record).features.feature
-        except DecodeError as error:
-            raise ValueError(f"Expected a tf.train.Example. Received: {error}") from error
-        if "x" not in features:
-            raise ValueError(f"Expected a feature x. Received: {', '.join(sorted(features)) or 'none'}")
-        kind = features["x"].WhichOneof("kind")
-        values = getattr(features["x"], kind).value if kind else ()
+        kind, values = _read_feature(record)
         x = self._from_bytes(values) if kind == "bytes_list" else np.array(values)
         self.check_size(x.size)
         return x
@@ -84,7 +98,7 @@ class TFRecord(Source):
     def _from_bytes(self, values: Sequence[bytes]) -> np.ndarray:
         if len(values) != 1:
             raise ValueError(f"Expected one string of bytes. Received: {len(values)}")
-        if values[0].startswith((_PNG, _JPEG)):
+        if is_encoded(values[0]):
             return decode(values[0], self.event_shape)
         expected = self.size * self.dtype.itemsize
         if len(values[0]) != expected:
@@ -94,9 +108,40 @@ class TFRecord(Source):
         return np.frombuffer(values[0], self.dtype.newbyteorder("<"))
 
 
+def _read_feature(record: bytes) -> tuple[str | None, Sequence[Any]]:
+    """Returns the kind and the values of the feature `x` of a record."""
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ValueError(f"Expected a tf.train.Example. Received: {error}") from error
+    if "x" not in features:
+        raise ValueError(f"Expected a feature x. Received: {', '.join(sorted(features)) or 'none'}")
+    kind = features["x"].WhichOneof("kind")
+    return kind, getattr(features["x"], kind).value if kind else ()
+
+
+def describe_record(record: bytes) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns the shape and the dtype of the observation in a record: of an image, or of a list of numbers.
+
+    Raises:
+      ValueError: if the record holds neither.
+    """
+    kind, values = _read_feature(record)
+    if kind != "bytes_list":
+        return (len(values),), np.array(values).dtype
+    if len(values) != 1 or not is_encoded(values[0]):
+        raise ValueError("Expected a list of numbers, or one PNG or JPEG image. Received: other bytes")
+    return find_shape(values[0]), np.dtype(np.uint8)
+
+
 def is_image(path: Path) -> bool:
     """Returns whether a file is an image by its name; hidden files are ignored."""
     return path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.name[0] != "." and path.is_file()
+
+
+def list_images(path: Path) -> list[str]:
+    """Returns the names of the images of a folder and its subfolders, in order."""
+    return sorted(image.relative_to(path).as_posix() for image in path.rglob("*") if is_image(image))
 
 
 class Images(Source):
@@ -108,7 +153,7 @@ class Images(Source):
         super().__init__(*args, **kwargs)
         if len(self.event_shape) not in (2, 3):
             raise ValueError(f"Expected a model of images. Received: a model of shape {self.event_shape}")
-        self._names = sorted(path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if is_image(path))
+        self._names = list_images(self.path)
         if not self._names:
             raise ValueError(f"Expected PNG or JPEG files. Received: none in {self.path}")
         self.total = len(self._names)

@@ -1,38 +1,78 @@
-"""Column names in the SavedModel of a table, by which files are matched to the model."""
+"""Columns of files, kept in the SavedModel of a table: names, labels of categories, and columns that are not scored."""
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 #: The SavedModel format reserves this folder for files of its users.
 _PATH = Path("assets.extra", "iwae_tf.json")
 
 
-def write_columns(saved_model: str | os.PathLike, columns: Iterable[tuple[str | int, str]]) -> None:
-    """Writes the names and kinds of the columns of a table into a SavedModel.
+class SavedColumns(NamedTuple):
+    """The columns of files that a SavedModel scores.
+
+    Attributes:
+      names: names of the model's columns, in the model's order; empty if they have none.
+      labels: dict from the names of categories to their labels, whose codes are 0, 1, ...
+      id_column: name of the column that identifies a row, or `None`.
+      ignored: names of other columns that files may have.
+    """
+
+    names: tuple[str, ...] = ()
+    labels: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
+    id_column: str | None = None
+    ignored: tuple[str, ...] = ()
+
+
+#: What a model without named columns knows.
+NO_COLUMNS = SavedColumns()
+
+
+def write_columns(
+    saved_model: str | os.PathLike,
+    columns: Iterable[tuple[str | int, str, Sequence[Any]]],
+    id_column: str | None = None,
+    ignored: Sequence[str] = (),
+) -> None:
+    """Writes the columns of files into a SavedModel.
 
     Args:
       saved_model: folder of the SavedModel.
-      columns: name and kind of every column, in the model's order; without columns nothing is written.
+      columns: name, kind and categories of every column of a table, in the model's order.
+      id_column: name of the column that identifies a row.
+      ignored: names of other columns that files may have. Without any columns nothing is written.
     """
-    content = {"columns": [{"name": str(name), "kind": kind} for name, kind in columns]}
-    if content["columns"]:
+    described = [
+        {"name": str(name), "kind": kind, **({"categories": list(categories)} if categories else {})}
+        for name, kind, categories in columns
+    ]
+    if described or id_column or ignored:
         path = Path(saved_model) / _PATH
         path.parent.mkdir(exist_ok=True)
+        content = {"columns": described, "id_column": id_column, "ignored": list(ignored)}
         path.write_text(json.dumps(content, indent=2))
 
 
-def read_columns(saved_model: str | os.PathLike) -> tuple[str, ...]:
-    """Returns the column names of a SavedModel of a table, in the model's order; of other models none.
+def read_columns(saved_model: str | os.PathLike) -> SavedColumns:
+    """Reads the columns of a SavedModel; those of a model without a table have no names.
 
     Raises:
-      ValueError: if the file of column names is damaged.
+      ValueError: if the file of columns is damaged.
     """
     path = Path(saved_model) / _PATH
     if not path.is_file():
-        return ()
+        return NO_COLUMNS
     try:
-        return tuple(str(column["name"]) for column in json.loads(path.read_text())["columns"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"Expected the column names of a SavedModel in {path}. Received: {error!r}") from error
+        content = json.loads(path.read_text())
+        columns = content["columns"]
+        return SavedColumns(
+            tuple(str(column["name"]) for column in columns),
+            {str(column["name"]): tuple(column["categories"]) for column in columns if "categories" in column},
+            content.get("id_column"),
+            tuple(content.get("ignored", ())),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"Expected the columns of a SavedModel in {path}. Received: {error!r}") from error

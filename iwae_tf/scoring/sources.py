@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy.typing as npt
 
 from iwae_tf.scoring.arrays import Npy, Npz
-from iwae_tf.scoring.base import Source
+from iwae_tf.scoring.base import Source, get_suffix
 from iwae_tf.scoring.folders import open_folder
 from iwae_tf.scoring.images import TFRecord
+from iwae_tf.scoring.saved_columns import NO_COLUMNS, SavedColumns
 from iwae_tf.scoring.tables import Csv, Parquet
 
 KINDS: dict[str, type[Source]] = {".csv": Csv, ".npy": Npy, ".npz": Npz, ".parquet": Parquet, ".tfrecord": TFRecord}
@@ -23,31 +24,32 @@ def check_kind(path: str | os.PathLike) -> None:
       ValueError: if it is of another kind.
     """
     path = Path(path)
-    if path.suffix.lower() not in KINDS and not path.is_dir():
+    if get_suffix(path) not in KINDS and not path.is_dir():
         raise ValueError(
             f"Expected a file that ends in {', '.join(KINDS)}, or a folder of such files or of images. Received: {path}"
         )
     if not path.exists():
-        raise FileNotFoundError(f"Expected an existing file to score. Received: {path}, which does not exist")
+        raise FileNotFoundError(f"Expected an existing file. Received: {path}, which does not exist")
 
 
 def open_source(
     path: str | os.PathLike,
     event_shape: Sequence[int],
     dtype: npt.DTypeLike,
-    columns: Sequence[str] = (),
+    columns: SavedColumns = NO_COLUMNS,
     header: bool | None = None,
 ) -> Source:
     """Makes the `Source` of a file or folder; see `Source` for the arguments.
 
     Raises:
-      ValueError: if the rows do not match the model's input, or `header` is set for anything but .csv files.
+      ValueError: if the rows do not match the model's input, `header` is set for anything but .csv files, or a column
+        is to identify the rows of anything but .csv and .parquet files.
     """
     path = Path(path)
     if path.is_dir():
         source = open_folder(path, KINDS, event_shape, dtype, columns=columns, header=header)
     else:
-        source = KINDS[path.suffix.lower()](path, event_shape, dtype, columns=columns, header=header)
-    if header is not None and any(file.suffix.lower() != ".csv" for file in source.files()):
+        source = KINDS[get_suffix(path)](path, event_shape, dtype, columns=columns, header=header)
+    if header is not None and any(get_suffix(file) != ".csv" for file in source.files()):
         raise ValueError(f"Expected header for .csv files only. Received: header={header!r} for {path}")
     return source

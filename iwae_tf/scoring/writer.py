@@ -61,6 +61,12 @@ def check_destination(path: Path, overwrite: bool) -> None:
         raise FileExistsError(f"Expected a new file. Received: {path}, which exists; pass overwrite (--overwrite)")
 
 
+def check_id_column(name: str | None) -> None:
+    """Raises a `ValueError` if a column cannot be copied to the scores, because one of theirs has its name."""
+    if name in (names := ("row", "file", "line", "reason", *SCORES)):
+        raise ValueError(f"Expected an id_column that is none of {', '.join(names)}. Received: {name!r}")
+
+
 class ScoreWriter:
     """Writes the results row by row to `<path>.part`, and what they belong to, `about`, to `<path>.part.json`.
 
@@ -133,9 +139,9 @@ class ScoreWriter:
         write = csv.writer(text, lineterminator="\n").writerow
         for number, (row, result) in enumerate(zip(rows, results, strict=True), start=self.count):
             if isinstance(result, str):
-                write((number, *[""] * len(SCORES), row.line, " ".join(result.split())))
+                write((number, *[""] * len(SCORES), row.line, _one_line(result), _one_line(row.identifier)))
             else:
-                write((number, *map(str, result), "", ""))
+                write((number, *map(str, result), "", "", _one_line(row.identifier)))
                 self.any_scored = True
         self._file.write(text.getvalue().encode(errors="replace"))
         self._file.flush()
@@ -165,10 +171,11 @@ class ScoreWriter:
             self.any_scored = False
             where = ", ".join(f"{name} {first[name]}" for name in source.where)
             raise ValueError(f"None of {rejected} rows of {source.path} can be scored; {where}: {first['reason']}")
-        self._write(self._rejected, [*source.where, "reason"], pc.is_valid, source, dtype)
+        identifiers = [source.id_column] if source.id_column else []
+        self._write(self._rejected, [*source.where, *identifiers, "reason"], pc.is_valid, source, dtype)
         if not rejected:
             self._rejected.unlink()
-        self._write(self._path, [source.where[0], *SCORES], pc.is_null, source, dtype)
+        self._write(self._path, [source.where[0], *identifiers, *SCORES], pc.is_null, source, dtype)
         self._discard()
         mean = total / (self.count - rejected)
         return Summary(self._path, self.count, rejected, mean, self._rejected if rejected else None, self._resumed_at)
@@ -176,7 +183,8 @@ class ScoreWriter:
     def _read(self, dtype: np.dtype) -> pacsv.CSVStreamingReader:
         """Iterates over the results as record batches."""
         scores = {name: pa.from_numpy_dtype(dtype) for name in SCORES}
-        types = {"row": pa.int64(), **scores, "line": pa.int64(), "reason": pa.string()}
+        texts = {"reason": pa.string(), "identifier": pa.string()}
+        types = {"row": pa.int64(), **scores, "line": pa.int64(), **texts}
         return pacsv.open_csv(
             self._part,
             read_options=pacsv.ReadOptions(column_names=list(types)),
@@ -211,6 +219,11 @@ def _csv_writer(path: Path, schema: pa.Schema) -> Iterator[pacsv.CSVWriter]:
 
 
 _WRITERS = {".csv": _csv_writer, ".parquet": pq.ParquetWriter}
+
+
+def _one_line(text: str | None) -> str:
+    """Returns a text without line breaks, which would count as rows."""
+    return " ".join((text or "").split())
 
 
 def _count_lines(path: Path, block_size: int = 2**20) -> tuple[int, int]:

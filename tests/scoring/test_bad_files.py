@@ -19,6 +19,7 @@ from PIL import Image
 from iwae_tf import scoring
 from iwae_tf.scoring import endpoint, images
 from iwae_tf.scoring.arrays import Npy
+from iwae_tf.scoring.base import reporting_damage
 from tests.fixtures import SETTINGS
 
 from .conftest import read, write
@@ -183,9 +184,9 @@ def test_a_header_of_python_2_is_no_fault(saved_model, wholes, tmp_path):
 
 def test_an_error_of_the_disk_is_not_one_of_the_file(x, tmp_path):
     source = Npy(write(x, tmp_path / "x.npy"), (8, 8, 1), "uint8")
-    with pytest.raises(OSError, match="Input/output"), source.reporting_damage(OSError):
+    with pytest.raises(OSError, match="Input/output"), reporting_damage(source.path, OSError):
         raise OSError(errno.EIO, "Input/output error")
-    with pytest.raises(ValueError, match=r"Expected an undamaged \.npy file"), source.reporting_damage(OSError):
+    with pytest.raises(ValueError, match=r"Expected an undamaged \.npy file"), reporting_damage(source.path, OSError):
         raise OSError(errno.EINVAL, "Invalid argument")
 
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from iwae_tf import scoring
+from iwae_tf.scoring.saved_columns import SavedColumns
 from iwae_tf.scoring.sources import open_source
 
 from .conftest import read, write
@@ -45,7 +46,7 @@ def test_parts_without_rows(kind, folder):
         part.to_csv(path, index=False) if kind == ".csv" else part.to_parquet(path)
     if kind == ".csv":
         (folder / "part-9.csv").write_text("")
-    source = open_source(folder, (2,), "float32", ("b", "a"))
+    source = open_source(folder, (2,), "float32", SavedColumns(("b", "a")))
     for start in range(3):
         rows = [row.x for row in source.rows(start)]
         np.testing.assert_array_equal(np.reshape(rows, (-1, 2)), table[["b", "a"]][start:])

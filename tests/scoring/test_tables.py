@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from iwae_tf.scoring.saved_columns import SavedColumns
 from iwae_tf.scoring.sources import open_source
 
 NAN = np.nan
@@ -48,7 +49,7 @@ def test_bad_lines_are_told_by_their_number(tmp_path):
     assert values == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     assert [line for line, _ in faults] == [3, 5, 6, 7, 9, 10]
     assert faults[0][1].endswith("Received: 2 values in each row")
-    assert faults[3][1] == "Expected a number in column 2. Received: 'two'"
+    assert faults[3][1] == "Expected a number in column 'b'. Received: 'two'"
     assert "'1_0'" in faults[4][1]
 
 
@@ -90,7 +91,7 @@ def test_types_of_parquet(tmp_path):
 
 def test_text_in_parquet(tmp_path):
     pd.DataFrame({"a": [1], "b": ["text"]}).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match=r"numeric columns only. Received: b"):
+    with pytest.raises(ValueError, match=r"numeric columns. Received: b of"):
         open_source(tmp_path / "x.parquet", (2,), "float32")
     (tmp_path / "x.parquet").write_text("no table")
     with pytest.raises(ValueError, match=r"x\.parquet|magic"):
@@ -151,7 +152,7 @@ def write_table(frame, path, **options):
 def test_columns_are_found_by_name(order, index, kind, tmp_path):
     path = write_table(TABLE.iloc[:, order].set_axis(list("vwxyz"), axis=0), tmp_path / f"x{kind}", index=index)
     for start in (0, 3):
-        rows = open_source(path, (4,), "float32", NAMES).rows(start)
+        rows = open_source(path, (4,), "float32", SavedColumns(NAMES)).rows(start)
         np.testing.assert_array_equal([row.x for row in rows], TABLE.to_numpy()[start:])
 
 
@@ -160,16 +161,18 @@ def test_columns_without_names_are_told_by_their_order(kind, tmp_path):
     numbered = TABLE.set_axis(["0", "1", "2", "3"], axis=1)
     swapped = TABLE.iloc[:, [1, 0, 2, 3]]
     for frame, names in ((numbered, ("age", "town", "b, c", "d")), (swapped, ())):
-        source = open_source(write_table(frame, tmp_path / f"x{kind}", index=False), (4,), "float32", names)
+        source = open_source(
+            write_table(frame, tmp_path / f"x{kind}", index=False), (4,), "float32", SavedColumns(names)
+        )
         np.testing.assert_array_equal([row.x for row in source.rows(0)], frame)
     swapped.to_csv(tmp_path / "x.csv", index=False, header=False)
-    source = open_source(tmp_path / "x.csv", (4,), "float32", NAMES)
+    source = open_source(tmp_path / "x.csv", (4,), "float32", SavedColumns(NAMES))
     np.testing.assert_array_equal([row.x for row in source.rows(0)], swapped)
 
 
 def test_names_that_are_numbers_are_found_in_any_order(tmp_path):
     (tmp_path / "x.csv").write_text("2,0,1\n5,6,7\n")
-    (row,) = open_source(tmp_path / "x.csv", (3,), "float32", ("0", "1", "2")).rows(0)
+    (row,) = open_source(tmp_path / "x.csv", (3,), "float32", SavedColumns(("0", "1", "2"))).rows(0)
     assert list(row.x) == [6, 7, 5]
 
 
@@ -191,24 +194,24 @@ def test_columns_that_are_not_the_models(change, received, kind, tmp_path):
     else:  # which pandas does not write with two columns of one name
         pq.write_table(pa.table([frame.iloc[:, i] for i in range(frame.shape[1])], list(frame)), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=f"columns, 'age', 'town', 'b, c', '2'. Received: {received}"):
-        open_source(tmp_path / f"x{kind}", (4,), "float32", NAMES)
+        open_source(tmp_path / f"x{kind}", (4,), "float32", SavedColumns(NAMES))
 
 
 @pytest.mark.parametrize("names", [NAMES, ()])
 @pytest.mark.parametrize("town", [["Leeds"] * 5, ["", "NA", "York", "Leeds", "nan"], [None, None, None, None, "x"]])
 def test_columns_of_text_are_an_error_at_once(town, names, tmp_path):
     TABLE.assign(town=town).to_csv(tmp_path / "x.csv", index=False)
-    with pytest.raises(ValueError, match=r"numbers in column 'town'. Received: text, such as '\w+'. .* table.encode"):
-        open_source(tmp_path / "x.csv", (4,), "float32", names)
+    with pytest.raises(ValueError, match=r"a number in column 'town'. Received: '\w+', and nothing better"):
+        open_source(tmp_path / "x.csv", (4,), "float32", SavedColumns(names))
     TABLE.assign(town=town).to_csv(tmp_path / "x.csv", index=False, header=False)
-    with pytest.raises(ValueError, match=r"numbers in column 2. Received: text"):
-        open_source(tmp_path / "x.csv", (4,), "float32", names, header=False)
+    with pytest.raises(ValueError, match=r"a number in column 2. Received: '\w+'"):
+        open_source(tmp_path / "x.csv", (4,), "float32", SavedColumns(names), header=False)
 
 
 @pytest.mark.parametrize("town", [[1, "x", "y", "z", "a"], [None] * 5, ["x", "nan", "2", "", "y"]])
 def test_columns_that_hold_a_number_are_none_of_text(town, tmp_path):
     TABLE.assign(town=town)[["town", "2", "age", "b, c"]].to_csv(tmp_path / "x.csv", index=False)
-    rows = list(open_source(tmp_path / "x.csv", (4,), "float32", NAMES).rows(0))
+    rows = list(open_source(tmp_path / "x.csv", (4,), "float32", SavedColumns(NAMES)).rows(0))
     faulty = [isinstance(value, str) and value.isalpha() and value != "nan" for value in town]
     assert [row.reason is not None for row in rows] == faulty
     expected = [f"Expected a number in column 'town'. Received: {value!r}" for value in town]
@@ -217,6 +220,6 @@ def test_columns_that_hold_a_number_are_none_of_text(town, tmp_path):
 
 def test_lines_that_are_longer_or_shorter_than_a_header_of_names(tmp_path):
     (tmp_path / "x.csv").write_text(",b,a\nx,1,2\n3,4\ny,5,6,7\nz,8,9\n")
-    rows = list(open_source(tmp_path / "x.csv", (2,), "float32", ("a", "b")).rows(0))
+    rows = list(open_source(tmp_path / "x.csv", (2,), "float32", SavedColumns(("a", "b"))).rows(0))
     assert [None if row.reason else list(row.x) for row in rows] == [[2, 1], None, None, [9, 8]]
     assert rows[1].reason == "Expected 3 values, as in the header. Received: 2"
