@@ -95,7 +95,7 @@ def detect(
     for path in (source, reference):
         sources.check_kind(path)
     truth = None if labels is None else _read_labels(Path(source), labels)
-    ignored = [labels] if labels else []
+    ignored = [name for name in (labels, id_column) if name]
     with write_whole(destination, overwrite) as folder, tempfile.TemporaryDirectory() as temporary:
         score = functools.partial(_score, Path(temporary), ignored=ignored, verbose=verbose)
         normal, rows = score(saved_model, reference), score(saved_model, source, id_column=id_column)
@@ -106,7 +106,7 @@ def detect(
         where = [name for name in rows if name not in ("log_likelihood", "standard_error", "effective_sample_size")]
         table, summary = rows[where].copy(), []
         for name, values in scores.items():
-            threshold = float(np.quantile(limits[name], 1 - false_alarms, method="higher"))
+            threshold = float(np.quantile(limits[name], 1 - false_alarms, method="inverted_cdf"))
             table[name], table[f"{name}_anomaly"] = values, values > threshold
             summary.append({"score": name, "threshold": threshold, "anomalies": int((values > threshold).sum())})
             if truth is not None:
