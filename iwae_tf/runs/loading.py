@@ -61,7 +61,7 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
     Raises:
       FileNotFoundError: if the data set or the file is not available.
       TypeError: if a column holds anything but numbers, bools and strings.
-      ValueError: if the file is damaged, lacks a column, has fewer than 3 rows, or its values have no likelihood.
+      ValueError: if the file is damaged, lacks a column, has fewer than 6 rows, or its values have no likelihood.
     """
     if config.data is None:
         splits = data.load(config.dataset, config.batch_size, data_dir or config.data_dir, config.seed)
@@ -156,9 +156,9 @@ def _as_observations(array: np.ndarray, event_shape: Sequence[int] | None) -> np
 
 def _split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the numbers of the rows that train, that validate and that test, each in the order of the file."""
-    if count < 3:
-        raise ValueError(f"Expected at least 3 rows: to train, to validate and to test. Received: {count}")
-    rows, size = np.random.default_rng(seed).permutation(count), max(round(FRACTION * count), 1)
+    if count < 6:
+        raise ValueError(f"Expected at least 6 rows: 2 each to train, to validate and to test. Received: {count}")
+    rows, size = np.random.default_rng(seed).permutation(count), max(round(FRACTION * count), 2)
     validation, test, train = np.split(rows, [size, 2 * size])
     return np.sort(train), np.sort(validation), np.sort(test)
 

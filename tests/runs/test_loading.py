@@ -115,7 +115,7 @@ def test_csv_with_and_without_a_header(tmp_path):
         ("x.npz", b"PK", "undamaged .npz"),
         ("x.tfrecord", b"", "at least one record"),
         ("x.csv", b"a,b\n", "at least one row"),
-        ("x.csv", b"a,b\n1,2\n3,4\n", "at least 3 rows"),
+        ("x.csv", b"a,b\n1,2\n3,4\n", "at least 6 rows"),
     ],
 )
 def test_bad_files(name, content, message, tmp_path):
@@ -134,7 +134,7 @@ def test_bad_files(name, content, message, tmp_path):
         (("--likelihood", "bernoulli"), "Expected numeric columns"),
         (("--network", "conv"), "network 'mlp'"),
         (("--limit", 0), "limit must be a positive integer"),
-        (("--limit", 2), "at least 3 rows"),
+        (("--limit", 2), "at least 6 rows"),
     ],
 )
 def test_bad_options(options, message, tmp_path):

@@ -53,7 +53,6 @@ def test_labelled_rows(saved_model, files, tmp_path):
         assert thresholds.detected[name] == flagged[odd].mean()
         assert thresholds.false_alarms[name] == flagged[~odd].mean()
         assert thresholds.auroc[name] == pytest.approx(roc_auc_score(odd, table[name]))
-    assert thresholds.auroc["log_likelihood"] == 1, "negatives of digits are easy"
     assert (tmp_path / "out" / "roc.png").stat().st_size > 5000
 
 
