@@ -20,7 +20,7 @@ def contenders(case, peer_python):
         peer("JAX", "peers.jax_peer:Peer"),
         peer("PyTorch", "peers.torch_peer:Peer"),
         peer("PyTorch compiled", "peers.torch_peer:Peer", compiled=True),
-        *([] if case.steps else [peer("pythae", "peers.pythae_peer:Peer")]),
+        *([peer("pythae", "peers.pythae_peer:Peer")] if case.num_layers == 1 else []),
         peer(FLOORS[0], "floor:Torch"),
         peer(FLOORS[1], "floor:Jax"),
     ]
