@@ -2,7 +2,7 @@
 
 python -m benchmarks.resampling
 
-A one-layer model at k = 50 after an epoch of MNIST. For each of some draws of z the gradient of all samples is compared
+One-layer models at k = 50: after an epoch of MNIST, and the pretrained one. For each of some draws of z the gradient of all samples is compared
 with the gradient of m of them, chosen from the same z. The extra variance is their mean squared difference; it is given
 as a share of the variance that the full gradient has from draw to draw of z. The time is that of the compiled step.
 """
@@ -40,37 +40,53 @@ def gradients_of(model, objective, x, seeds):
     return np.stack([compute(tf.constant([seed, 0])).numpy() for seed in seeds])
 
 
+def measure(model, x, seeds):
+    """Measures the shares of extra variance for one batch, by the number of samples and the way they are chosen."""
+    from iwae_tf import objectives
+    from iwae_tf.training import resampled
+
+    full = gradients_of(model, objectives.ImportanceWeighted(K), x, seeds)
+    spread = full.var(0, ddof=1).sum()
+    rows, optimal = {}, resampled.resample
+    for name, choose in (("resampled", optimal), ("drawn by weight", draw_by_weight)):
+        resampled.resample = choose
+        for m in NUM_BACKWARD:
+            some = gradients_of(model, objectives.ImportanceWeighted(K, backward_samples=m), x, seeds)
+            rows.setdefault(str(m), {})[name] = float(((some - full) ** 2).sum(1).mean() / spread)
+    resampled.resample = optimal
+    return rows
+
+
 def run(settings):
-    """Measures the shares of extra variance."""
+    """Measures early and late in training."""
     import tensorflow as tf
 
-    from iwae_tf import objectives, random
-    from iwae_tf.training import resampled
+    import iwae_tf
+    from iwae_tf import random
 
     images = np.load(settings.images)
     fit = Fit(images, K, BATCH_SIZE, 1)
     fit.train(4 if settings.quick else len(images) // BATCH_SIZE)
     x = fit.model.preprocess(tf.constant(fit.images[:BATCH_SIZE]), random.as_seed(0))
     seeds = range(4 if settings.quick else REPEATS)
-    full = gradients_of(fit.model, objectives.ImportanceWeighted(K), x, seeds)
-    spread = full.var(0, ddof=1).sum()
-    rows, optimal = {}, resampled.resample
-    for name, choose in (("resampled", optimal), ("drawn by weight", draw_by_weight)):
-        resampled.resample = choose
-        for m in NUM_BACKWARD:
-            some = gradients_of(fit.model, objectives.ImportanceWeighted(K, backward_samples=m), x, seeds)
-            rows.setdefault(str(m), {})[name] = float(((some - full) ** 2).sum(1).mean() / spread)
-    resampled.resample = optimal
-    return {"extra variance": rows}
+    pretrained = iwae_tf.load_pretrained("mnist_iwae")
+    stages = {"after an epoch": (fit.model, x), "trained": (pretrained, tf.reshape(x, [-1, *pretrained.event_shape]))}
+    return {"extra variance": {stage: measure(model, x, seeds) for stage, (model, x) in stages.items()}}
 
 
 def table(result):
-    """The shares as markdown, a row for each number of samples."""
+    """The shares as markdown, a row for each stage of training and number of samples."""
     rows = [
-        [m, *(f"{100 * share:.3g} %" for share in row.values()), number(row["drawn by weight"] / row["resampled"])]
-        for m, row in result["extra variance"].items()
+        [
+            stage,
+            m,
+            *(f"{100 * share:.3g} %" for share in row.values()),
+            number(row["drawn by weight"] / row["resampled"]),
+        ]
+        for stage, shares in result["extra variance"].items()
+        for m, row in shares.items()
     ]
-    return markdown([f"m of {K}", "resampled", "drawn by weight", "ratio"], rows)
+    return markdown(["", f"m of {K}", "resampled", "drawn by weight", "ratio"], rows)
 
 
 def main():
