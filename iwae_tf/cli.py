@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from iwae_tf.command_options import Command, make_parameters
+from iwae_tf.notices import load_tensorflow
 from iwae_tf.options import NAMES, RunOptions, SearchOptions, SpaceOptions
 
 app = typer.Typer(no_args_is_help=True)
@@ -147,6 +148,7 @@ def train(
     files.check_absent(output, overwrite, resume, resumable=True)
     if not resume:
         _check_run_options(options)
+    load_tensorflow()
     from iwae_tf import runs
 
     unfinished = files.find_unfinished(output) if resume else None
@@ -176,6 +178,7 @@ def tune(
 
     A SPACE is one value (50), a list (1,5,50) or a range (1..50, 1e-4..1e-2).
     """
+    load_tensorflow()
     from iwae_tf import files, tuning
 
     output = output or Path("runs") / f"tune-{options.get('dataset', SearchOptions.dataset)}"
@@ -204,6 +207,7 @@ def evaluate(
     from iwae_tf import files
 
     files.find_in_run(run, "config.json")
+    load_tensorflow()
     from iwae_tf import runs
 
     # The report comes first, because it fails at once if there is one already.
@@ -225,6 +229,7 @@ def compare(
     for run in runs:
         files.find_in_run(run, "config.json")
     files.check_absent(output, overwrite)
+    load_tensorflow()
     from iwae_tf.runs.comparison import compare
 
     with warnings.catch_warnings(record=True) as caught:
@@ -247,6 +252,7 @@ def export(
 
     files.find_in_run(run, "model.keras")
     files.check_absent(destination, overwrite)
+    load_tensorflow()
     from iwae_tf import exporting, runs
 
     typer.echo(exporting.export(runs.load_model(run), destination, num_samples, overwrite=overwrite))
@@ -268,6 +274,7 @@ def impute(
 
     files.find_in_run(run, "model.keras")
     files.check_absent(output, overwrite)
+    load_tensorflow()
     from iwae_tf import runs
 
     count = runs.impute(run, source, output, num_samples, seed, overwrite)
@@ -301,6 +308,7 @@ def score(
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of a file with a SavedModel; after an interrupt the same command resumes."""
+    load_tensorflow()
     from iwae_tf import scoring
 
     try:
@@ -334,6 +342,7 @@ def anomalies(
     from iwae_tf import files
 
     files.check_absent(output, overwrite)
+    load_tensorflow()
     from iwae_tf.scoring import anomalies
 
     thresholds = anomalies.detect(
@@ -354,6 +363,7 @@ def score_beam(
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of many files on Apache Beam; all other options go to Beam, such as --runner."""
+    load_tensorflow()
     from iwae_tf.scoring import beam
 
     scored, rejected = beam.score(saved_model, pattern, output, batch_size, overwrite, context.args)
