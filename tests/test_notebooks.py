@@ -1,14 +1,13 @@
 """Every notebook runs from its start to its end with a small budget, and is kept with what it printed and drew."""
 
-import os
+import warnings
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
-from traitlets.config import Config
-
-from .fixtures import START
+from IPython.core.interactiveshell import InteractiveShell
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 #: What takes the place of the cell tagged "parameters".
@@ -22,23 +21,34 @@ BUDGETS = {
     "07_your_own_data": {"EPOCHS": 5, "NUM_SAMPLES": 50},
 }
 #: Deprecations of the stack are its own affair; these are ours.
-WARNINGS = "error::UserWarning,error::RuntimeWarning,error::FutureWarning"
+WARNINGS = UserWarning, RuntimeWarning, FutureWarning
+
+
+class Shell(InteractiveShell):
+    """IPython without a front end to show pictures in."""
+
+    def enable_gui(self, gui=None):
+        pass
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """IPython in this process: a kernel would start for longer than most notebooks run."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.chdir(tmp_path)
+    yield Shell.instance()
+    Shell.clear_instance()
 
 
 @pytest.mark.parametrize("name", BUDGETS)
-def test_notebook_runs(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONWARNINGS", WARNINGS)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    start = tmp_path / "ipython" / "profile_default" / "startup" / "start.py"
-    start.parent.mkdir(parents=True)
-    start.write_text(START)
-    source = FOLDER / f"{name}.ipynb"
-    # Two kernels that start side by side may be given the same TCP ports; each has sockets of its own in a folder.
-    config = Config(KernelManager={"transport": "ipc", "ip": str(tmp_path / "kernel")})
-    papermill.execute_notebook(
-        source, tmp_path / "out.ipynb", BUDGETS[name], cwd=tmp_path, progress_bar=False, config=config
-    )
+def test_notebook_runs(name, shell):
+    notebook = parameterize_notebook(load_notebook_node(str(FOLDER / f"{name}.ipynb")), BUDGETS[name])
+    with warnings.catch_warnings():
+        for category in WARNINGS:
+            warnings.simplefilter("error", category)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                shell.run_cell(cell.source, store_history=True).raise_error()
 
 
 def test_every_notebook_is_here():
