@@ -126,8 +126,10 @@ def _make_figures(
         "interpolations": plots.interpolations(model, first, second, seed=seed),
     }
     if int(np.prod(model.latent_shapes[0])) >= 2:
-        units = tables["active_units"].query("layer == 1").activity.nlargest(2).index
-        figures["aggregated_posterior"] = plots.aggregated_posterior(model, splits.test, units=tuple(units), seed=seed)
+        units = sorted(tables["active_units"].query("layer == 1").activity.nlargest(2).index)
+        figures["aggregated_posterior"] = plots.aggregated_posterior(
+            model, splits.test, splits.test_labels, units, seed
+        )
     if model.latent_shapes == [(2,)]:
         figures["manifold"] = plots.manifold(model)
         figures["posteriors"] = plots.posteriors({run.name: model}, first[:3], seed=seed)
