@@ -20,10 +20,13 @@ History: TypeAlias = pd.DataFrame | keras.callbacks.History | Mapping[str, Seque
 #: A table of one model, or the tables of several by their names.
 Tables: TypeAlias = pd.DataFrame | Mapping[str, pd.DataFrame]
 
-#: Metrics of `fit` that are not in nats.
-UNITS = {"effective_sample_size": "samples", "learning_rate": "", "kl_weight": ""}
+#: Units of the metrics that have one.
+UNITS = {**dict.fromkeys(("loss", "elbo", "reconstruction", "kl", "log_likelihood"), "nats"),
+         "effective_sample_size": "samples"}  # fmt: skip
 #: Lines that mark a value.
 DASHED: dict[str, Any] = {"linestyle": "--", "linewidth": 0.8}
+#: A legend where it covers nothing, in any size.
+ABOVE: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "frameon": False}
 
 
 def activity(table: Tables, threshold: float = 0.01, *, ax: Panels | None = None) -> Figure:
@@ -38,7 +41,7 @@ def activity(table: Tables, threshold: float = 0.01, *, ax: Panels | None = None
       The `matplotlib.figure.Figure`. Its legends count the active units.
 
     Raises:
-      ValueError: if `ax` is not one axes for each layer.
+      ValueError: if there is no table, or `ax` is not one axes for each layer.
 
     References:
       Burda, Grosse & Salakhutdinov 2015, arXiv:1509.00519, appendix C.
@@ -52,16 +55,15 @@ def activity(table: Tables, threshold: float = 0.01, *, ax: Panels | None = None
     layers = np.unique(np.concatenate([part.layer for part in tables.values()]))
     with open_panels(ax, len(layers)) as (figure, panels):
         for axes, layer in zip(panels, layers, strict=True):
-            units = {name: part.activity[part.layer == layer] for name, part in tables.items()}
-            counts = (f"{(values > threshold).sum()} of {len(values)} active" for values in units.values())
-            names = map(join_label, units, counts)
-            logarithms = {
-                name: np.log10(np.maximum(values, 1e-12)) for name, values in zip(names, units.values(), strict=True)
-            }
+            logarithms = {}
+            for name, part in tables.items():
+                values = part.activity[part.layer == layer]
+                count = f"{(values > threshold).sum()} of {len(values)} active"
+                logarithms[join_label(name, count)] = np.log10(np.maximum(values, 1e-12))
             _draw_histograms(axes, logarithms)
             axes.axvline(np.log10(threshold), **DASHED, color="black", label=f"$A_u = {threshold:g}$")
-            axes.set(title=f"layer {layer}", xlabel=r"activity, $\log_{10} A_u$", ylabel="units")
-            axes.legend()
+            axes.set(xlabel=rf"activity in layer {layer}, $\log_{{10}} A_u$", ylabel="units")
+            axes.legend(**ABOVE)
     return figure
 
 
@@ -76,7 +78,7 @@ def weights(table: Tables, *, ax: Panels | None = None) -> Figure:
       The `matplotlib.figure.Figure`, with a line at each median.
 
     Raises:
-      ValueError: if `ax` is not three axes.
+      ValueError: if there is no table, or `ax` is not three axes.
 
     Example:
       ```python
@@ -96,7 +98,7 @@ def weights(table: Tables, *, ax: Panels | None = None) -> Figure:
                 median = part[column].median()
                 axes.axvline(median, **DASHED, color=f"C{i}", label=join_label(name, f"median {median:.3g}"))
             axes.set(xlabel=label, ylabel="observations")
-            axes.legend(handles=axes.get_lines())  # in the colours of their histograms
+            axes.legend(handles=axes.get_lines(), **ABOVE)  # in the colours of their histograms
     return figure
 
 
@@ -114,7 +116,7 @@ def bounds(table: Tables, *, ax: Panels | None = None) -> Figure:
       The `matplotlib.figure.Figure`, with a line at the bound of the largest number of samples.
 
     Raises:
-      ValueError: if `ax` is more than one axes.
+      ValueError: if there is no table, or `ax` is more than one axes.
 
     Example:
       ```python
@@ -133,7 +135,7 @@ def bounds(table: Tables, *, ax: Panels | None = None) -> Figure:
         axes.set_xticks(counts, [f"{count:.0f}" for count in counts])
         axes.xaxis.set_minor_locator(NullLocator())
         largest = Line2D([], [], **DASHED, color="black", label="value at the largest $k$")
-        axes.legend(handles=[*axes.get_legend_handles_labels()[0], largest])
+        axes.legend(handles=[*axes.get_legend_handles_labels()[0], largest], **ABOVE)
     return figure
 
 
@@ -177,7 +179,7 @@ def histories(
                     # A line through one point would be invisible.
                     marker = "o" if len(values) == 1 else ""
                     axes.plot(epochs, values, marker=marker, color=f"C{i}", label=name)
-            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
             axes.set(xlabel="epoch", ylabel=_describe_metric(metric))
             axes.legend()
     return figure
@@ -186,22 +188,24 @@ def histories(
 def _describe_metric(metric: str) -> str:
     """Returns a metric of `fit` in words, with its unit."""
     name = metric.removeprefix("val_")
-    words = name.replace("_", " ").replace("kl", "KL")
-    unit = UNITS.get(name, "nats")
-    return ("validation " if name != metric else "") + words + (f" ({unit})" if unit else "")
+    words = ("validation " if name != metric else "") + name.replace("_", " ").replace("kl", "KL")
+    return f"{words} ({UNITS[name]})" if name in UNITS else words
 
 
 def _read_history(run: History) -> pd.DataFrame:
+    """Returns a history without the metrics that have no value at all."""
     if isinstance(run, (str, os.PathLike)):
         path = Path(run)
-        return pd.read_csv(path / "history.csv" if path.is_dir() else path)
-    history: Any = getattr(run, "history", run)
-    return pd.DataFrame(history)
+        table = pd.read_csv(path / "history.csv" if path.is_dir() else path)
+    else:
+        history: Any = getattr(run, "history", run)
+        table = pd.DataFrame(history)
+    return table.dropna(axis="columns", how="all")
 
 
 def _draw_histograms(axes: Axes, values: Mapping[str, pd.Series]) -> None:
-    """Draws histograms with the same bins over each other, by their labels, and leaves room for a legend above them."""
-    bins = np.histogram_bin_edges(np.concatenate(list(values.values())), bins=40).tolist()
+    """Draws histograms with the same bins over each other, by their labels."""
+    together = np.concatenate(list(values.values()))
+    bins = np.histogram_bin_edges(together, bins=int(np.clip(len(together) // 2, 10, 40))).tolist()
     for i, (label, part) in enumerate(values.items()):
         axes.hist(part, bins=bins, histtype="stepfilled", color=f"C{i}", alpha=0.5, label=label)
-    axes.margins(y=0.16 * (len(values) + 1))

@@ -203,7 +203,7 @@ def _draw_grid(
             axes.set_axis_off()
         else:
             shown = np.linspace(0, columns - 1, min(columns, 5)).round().astype(int)
-            labels = [f"{value:.1f}" for value in along[shown]]
+            labels = [f"{value:.1f}" for value in np.round(along[shown], 1) + 0.0]  # without a minus before 0
             axes.set_xticks(shown * (width + 1) + (width + 1) / 2, labels)
             axes.set_yticks((columns - 1 - shown) * (height + 1) + (height + 1) / 2, labels)
             axes.set(xlabel="unit 0 of $z$", ylabel="unit 1 of $z$")

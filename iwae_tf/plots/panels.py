@@ -18,7 +18,7 @@ Panels: TypeAlias = Axes | Sequence[Axes] | np.ndarray
 #: Widths of a column and of a page of text, in inches.
 COLUMN, PAGE = 3.3, 6.8
 #: Height of a panel with curves or histograms, in inches.
-HEIGHT = 2.3
+HEIGHT = 2.5
 #: Sizes for a column, in points. They do not apply to axes of the user, who has a style.
 STYLE: dict[Any, float] = {
     "font.size": 8,
@@ -64,8 +64,16 @@ def open_panels(
 
 
 def name_tables(tables: T | Mapping[str, T]) -> dict[str, T]:
-    """Returns tables by the names of their models; a single table has the empty name."""
-    return dict(tables) if isinstance(tables, Mapping) else {"": tables}
+    """Returns tables by the names of their models; a single table has the empty name.
+
+    Raises:
+      ValueError: if there is no table.
+    """
+    if not isinstance(tables, Mapping):
+        return {"": tables}
+    if not tables:
+        raise ValueError("Expected at least one table. Received: none")
+    return dict(tables)
 
 
 def join_label(*parts: str) -> str:

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import softmax
 
 from iwae_tf import random
+from iwae_tf.checks import check_count
 from iwae_tf.model import IWAE
 from iwae_tf.plots.images import as_images, check_plane, is_image
 from iwae_tf.plots.panels import PAGE, Panels, open_panels
@@ -71,8 +72,8 @@ def posteriors(
       The `matplotlib.figure.Figure`.
 
     Raises:
-      ValueError: if a model's latent space is not a plane, the data do not match its input, or `ax` has another number
-        of axes.
+      ValueError: if there is no model, a model's latent space is not a plane, the data do not match its input, or `ax`
+        has another number of axes.
 
     Example:
       ```python
@@ -80,6 +81,9 @@ def posteriors(
       plots.posteriors({"untrained": planar}, x[:3], num_points=60).savefig("posteriors.png")
       ```
     """
+    check_count(num_points, "num_points", minimum=2)
+    if not models:
+        raise ValueError("Expected at least one model. Received: none")
     for model in models.values():
         check_plane(model)
     planes = [_Plane(model, x, seed) for model in models.values()]
@@ -164,7 +168,7 @@ def _draw_observations(panels: np.ndarray, model: IWAE, x: tf.Tensor) -> None:
     images = as_images(model, x) if is_image(model.event_shape) else np.reshape(x, (len(x), 1, -1))
     for axes, image in zip(panels, images, strict=True):
         axes.imshow(image, cmap="gray")
-        axes.set_axis_off()
+        axes.set(xticks=[], yticks=[])
 
 
 def _draw_densities(axes: Axes, z: np.ndarray, log_p: np.ndarray, log_q: np.ndarray, levels: np.ndarray) -> None:

@@ -52,6 +52,12 @@ def test_a_new_figure_and_the_axes_of_the_user(name, planar, x):
         draw(planar, x, ax=Figure().subplots(1, count + 1))
 
 
+@pytest.mark.parametrize("draw", [plots.activity, plots.bounds, plots.weights])
+def test_tables_that_there_are_not(draw):
+    with pytest.raises(ValueError, match=r"at least one table. Received: none"):
+        draw({})
+
+
 @pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (7, (3, 3))])
 def test_panels_lie_side_by_side_or_in_a_square(count, shape):
     before = rcParams["font.size"]

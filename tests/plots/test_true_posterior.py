@@ -78,3 +78,5 @@ def test_observations_stand_beside_their_rows(exact, x):
 def test_posteriors_of_a_plane_only(trained, x):
     with pytest.raises(ValueError, match="one stochastic layer of two units"):
         plots.posteriors({"deep": trained}, x[:1])
+    with pytest.raises(ValueError, match=r"at least one model. Received: none"):
+        plots.posteriors({}, x[:1])
