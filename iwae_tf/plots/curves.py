@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from iwae_tf.plots.panels import Panels, join_label, name_tables, open_panels
+from iwae_tf.plots.panels import Panels, open_panels
 
 #: What `fit` has logged: a frame, the `history` of `fit` or a dict of lists, or the path of a CSV file or a run folder.
 History: TypeAlias = pd.DataFrame | keras.callbacks.History | Mapping[str, Sequence[float]] | str | os.PathLike
@@ -51,7 +51,7 @@ def activity(table: Tables, threshold: float = 0.01, *, ax: Panels | None = None
       plots.activity(evaluation.active_units(model, splits.test)).savefig("activity.png")
       ```
     """
-    tables = name_tables(table)
+    tables = _name_tables(table)
     layers = np.unique(np.concatenate([part.layer for part in tables.values()]))
     with open_panels(ax, len(layers)) as (figure, panels):
         for axes, layer in zip(panels, layers, strict=True):
@@ -59,7 +59,7 @@ def activity(table: Tables, threshold: float = 0.01, *, ax: Panels | None = None
             for name, part in tables.items():
                 values = part.activity[part.layer == layer]
                 count = f"{(values > threshold).sum()} of {len(values)} active"
-                logarithms[join_label(name, count)] = np.log10(np.maximum(values, 1e-12))
+                logarithms[_join_label(name, count)] = np.log10(np.maximum(values, 1e-12))
             _draw_histograms(axes, logarithms)
             axes.axvline(np.log10(threshold), **DASHED, color="black", label=f"$A_u = {threshold:g}$")
             axes.set(xlabel=rf"activity in layer {layer}, $\log_{{10}} A_u$", ylabel="units")
@@ -90,13 +90,13 @@ def weights(table: Tables, *, ax: Panels | None = None) -> Figure:
         "largest": r"largest of the weights $\tilde{w}_i$",
         "entropy": r"entropy of the weights $\tilde{w}_i$ (nats)",
     }
-    tables = name_tables(table)
+    tables = _name_tables(table)
     with open_panels(ax, len(labels)) as (figure, panels):
         for axes, (column, label) in zip(panels, labels.items(), strict=True):
             _draw_histograms(axes, {name: part[column] for name, part in tables.items()})
             for i, (name, part) in enumerate(tables.items()):
                 median = part[column].median()
-                axes.axvline(median, **DASHED, color=f"C{i}", label=join_label(name, f"median {median:.3g}"))
+                axes.axvline(median, **DASHED, color=f"C{i}", label=_join_label(name, f"median {median:.3g}"))
             axes.set(xlabel=label, ylabel="observations")
             axes.legend(handles=axes.get_lines(), **ABOVE)  # in the colours of their histograms
     return figure
@@ -123,11 +123,11 @@ def bounds(table: Tables, *, ax: Panels | None = None) -> Figure:
       plots.bounds(evaluation.bounds(model, x, num_samples=(1, 5, 50))).savefig("bounds.png")
       ```
     """
-    tables = name_tables(table)
+    tables = _name_tables(table)
     with open_panels(ax) as (figure, (axes,)):
         for i, (name, part) in enumerate(tables.items()):
             k = part.num_samples * 1.08 ** (i - (len(tables) - 1) / 2)  # so that no bar hides another
-            label = join_label(name, r"$\mathcal{L}_k \pm 2$ standard errors")
+            label = _join_label(name, r"$\mathcal{L}_k \pm 2$ standard errors")
             axes.errorbar(k, part.bound, 2 * part.standard_error, marker="o", capsize=2, color=f"C{i}", label=label)
             axes.axhline(part.bound.iloc[-1], **DASHED, color=f"C{i}")
         counts = np.unique(np.concatenate([part.num_samples for part in tables.values()]))
@@ -201,6 +201,20 @@ def _read_history(run: History) -> pd.DataFrame:
         history: Any = getattr(run, "history", run)
         table = pd.DataFrame(history)
     return table.dropna(axis="columns", how="all")
+
+
+def _name_tables(tables: Tables) -> dict[str, pd.DataFrame]:
+    """Returns tables by the names of their models; a single table has the empty name."""
+    if isinstance(tables, pd.DataFrame):
+        return {"": tables}
+    if not tables:
+        raise ValueError("Expected at least one table. Received: none")
+    return dict(tables)
+
+
+def _join_label(name: str, text: str) -> str:
+    """Returns the text of a legend, after the name of the model if it has one."""
+    return f"{name}: {text}" if name else text
 
 
 def _draw_histograms(axes: Axes, values: Mapping[str, pd.Series]) -> None:

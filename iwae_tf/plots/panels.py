@@ -1,16 +1,14 @@
 """Figures and their axes: new ones in the size of a paper's column, or those of the user."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil, sqrt
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-T = TypeVar("T")
 
 #: Axes to draw on: one, or a sequence or an array of them, one for each panel, row by row.
 Panels: TypeAlias = Axes | Sequence[Axes] | np.ndarray
@@ -61,21 +59,3 @@ def open_panels(
         for axes in panels[count:]:
             axes.remove()
         yield figure, panels[:count]
-
-
-def name_tables(tables: T | Mapping[str, T]) -> dict[str, T]:
-    """Returns tables by the names of their models; a single table has the empty name.
-
-    Raises:
-      ValueError: if there is no table.
-    """
-    if not isinstance(tables, Mapping):
-        return {"": tables}
-    if not tables:
-        raise ValueError("Expected at least one table. Received: none")
-    return dict(tables)
-
-
-def join_label(*parts: str) -> str:
-    """Returns a label of a legend of the parts that are not empty."""
-    return ": ".join(filter(None, parts))

@@ -93,7 +93,7 @@ def posteriors(
         windows = [Windows(centres, np.full_like(halves, largest)) for centres, halves in windows]
     n, columns = len(planes[0].x), 1 + len(planes)
     side = min(PAGE / columns, 1.7)
-    with open_panels(ax, n * columns, columns, (columns * side, n * side + 0.4)) as (figure, panels):
+    with open_panels(ax, n * columns, columns, (columns * side, n * side + 0.7)) as (figure, panels):
         rows = np.array(panels, dtype=object).reshape(n, columns)
         _draw_observations(rows[:, 0], planes[0].model, planes[0].x)
         for column, plane, squares in zip(rows[:, 1:].T, planes, windows, strict=True):
@@ -173,7 +173,7 @@ def _draw_observations(panels: np.ndarray, model: IWAE, x: tf.Tensor) -> None:
 
 def _draw_densities(axes: Axes, z: np.ndarray, log_p: np.ndarray, log_q: np.ndarray, levels: np.ndarray) -> None:
     """Draws log densities `[points]` on a grid z `[points, 2]`: p as a heat map, and q as lines at the levels."""
-    side = int(len(z) ** 0.5)
+    side = round(len(z) ** 0.5)
     z, log_p, log_q = z.reshape(side, side, 2), log_p.reshape(side, side), log_q.reshape(side, side)
     (left, bottom), (right, top) = z[0, 0], z[-1, -1]
     heat = np.exp(log_p - log_p.max())
