@@ -42,7 +42,7 @@ check: lint test
 
 # The site, in the folder `site`. A broken link or a docstring that does not parse is an error.
 docs: $(INSTALLED)
-	@$(BIN)/python -c "import math_core, mkdocs, material, mkdocstrings" 2>/dev/null || \
+	@$(BIN)/python -c "import math_core, mkdocs, material, mkdocstrings, nbconvert" 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 

@@ -222,15 +222,9 @@ def posteriors(data_dir):
         rows[name] = parts[["elbo", "bound", "log_likelihood", "negative_kl"]].mean()
     plots.posteriors(models, x[[2, 8, 15]]).savefig(IMAGES / "posteriors.png")
     plots.manifold(models["IWAE, k = 50"]).savefig(IMAGES / "manifold.png")
-    labels = _labels(data_dir)
+    labels = splits.test_labels[:MANY]
     plots.aggregated_posterior(models["IWAE, k = 50"], x, labels).savefig(IMAGES / "aggregated_posterior.png")
     return pd.DataFrame(rows).T
-
-
-def _labels(data_dir):
-    import tensorflow_datasets as tfds
-
-    return next(iter(tfds.load("mnist", split="test", data_dir=data_dir, download=False).batch(MANY)))["label"].numpy()
 
 
 PARTS = {

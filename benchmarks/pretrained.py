@@ -58,7 +58,7 @@ def main():
         folder.mkdir()
         model.save(folder / "model.keras")
         exporting.export(model, folder / "saved_model", config.test_samples)
-        plots.samples(model, 36).savefig(folder / "samples.png", dpi=80)
+        plots.samples(model, 36).savefig(folder / "samples.png")
         scores = evaluation.log_likelihood(model, splits.test, config.test_samples, verbose=1)
         summary = evaluation.summarize(scores)
         about = {

@@ -17,10 +17,12 @@ import tensorflow as tf
 import typer
 
 import iwae_tf
+from benchmarks.gallery import TRIALS
 from iwae_tf import callbacks, cli, data, evaluation, plots, random, runs
 from iwae_tf.layers import rules
 
 from .fixtures import small_model
+from .plots.test_images import plane
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
@@ -65,6 +67,10 @@ def names_of_page(trained, digits, x, tmp_path):
             "model": model, "splits": digits, "callbacks": callbacks, "data": data, "evaluation": evaluation,
             "plots": plots,
         },
+        "docs/gallery.md": lambda: {
+            "model": model, "x": x, "digits": digits, "models": {"VAE": model}, "planes": {"VAE": plane()},
+            "histories": {"VAE": {"loss": [2.0, 1.0]}}, "trials": TRIALS, "evaluation": evaluation, "plots": plots,
+        },
         "docs/serving.md": lambda: {"images": x, "path": iwae_tf.export(trained, served, 50)},
     }  # fmt: skip
     return lambda page: prepared.get(page, dict)()
@@ -92,6 +98,15 @@ def check_quickstart(names, request):
     images, seeds = names["images"], {"num_samples": 20, "seed": 0}
     scores = names["model"].log_likelihood(images, **seeds)
     np.testing.assert_array_equal(names["again"].log_likelihood(images, **seeds), scores)
+
+
+def check_gallery(names, request):
+    """The page has every function, and shows every picture that its calls save."""
+    page = (ROOT / "docs/gallery.md").read_text()
+    assert set(re.findall(r"plots\.(\w+)\(", page)) == set(plots.__all__)
+    saved = sorted(path.name for path in Path().glob("*.png"))
+    assert sorted(re.findall(r"images/gallery/(.*?)\)", page)) == saved
+    assert sorted(path.name for path in (ROOT / "docs/images/gallery").iterdir()) == saved
 
 
 def check_serving(names, request):
@@ -177,6 +192,7 @@ def check_laplace(q, n=40_000):
 CHECKS = {
     "README.md": check_export,
     "docs/extending.md": check_extending,
+    "docs/gallery.md": check_gallery,
     "docs/networks.md": check_networks,
     "docs/quickstart.md": check_quickstart,
     "docs/serving.md": check_serving,

@@ -1,5 +1,6 @@
 """Every notebook runs from its start to its end with a small budget, and is kept with what it printed and drew."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def test_notebook_runs(name, shell):
 
 def test_every_notebook_is_here():
     assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(BUDGETS)
+    on_the_site = re.findall(r"notebooks/(\w+)\.md", (FOLDER.parent / "mkdocs.yml").read_text())
+    assert on_the_site == sorted(BUDGETS)
 
 
 @pytest.mark.parametrize("name", BUDGETS)

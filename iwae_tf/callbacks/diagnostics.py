@@ -22,6 +22,7 @@ from iwae_tf.data import inputs
 from iwae_tf.evaluation.batches import preprocess_batches, score_batches
 from iwae_tf.evaluation.importance_weights import NOTICEABLE
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, normalized_weights
+from iwae_tf.plots.images import is_image
 from iwae_tf.types import Array
 
 #: With `every="auto"`, the share of the training time that all diagnoses but the last take.
@@ -157,7 +158,7 @@ class Diagnostics(keras.callbacks.Callback):
         return np.concatenate(means)
 
     def _write_images(self) -> None:
-        if len(self.model.event_shape) not in (2, 3) or self.model.event_shape[2:] not in ((), (1,), (3,)):
+        if not is_image(self.model.event_shape):
             return
         figures = {
             "samples": plots.samples(self.model, 64, self.seed),

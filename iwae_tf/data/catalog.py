@@ -1,5 +1,6 @@
 """Data sets by name."""
 
+import dataclasses
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -8,14 +9,17 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from iwae_tf.checks import add_name, check_choice
 from iwae_tf.data.splits import Splits, from_arrays
 from iwae_tf.types import Array
 
-#: A function from `data_dir` to the arrays of training, validation and test data.
-Loader: TypeAlias = Callable[[str | os.PathLike | None], tuple[Array, Array, Array]]
+#: The arrays of training, validation and test data, and the labels of the test data if there are any.
+Arrays: TypeAlias = tuple[Array, Array, Array] | tuple[Array, Array, Array, npt.ArrayLike]
+#: A function from `data_dir` to the arrays.
+Loader: TypeAlias = Callable[[str | os.PathLike | None], Arrays]
 
 #: The registered data sets by name.
 NAMES: dict[str, Loader] = {}
@@ -29,7 +33,7 @@ def register(name: str, load: Loader) -> None:
     Args:
       name: the new name.
       load: function from `data_dir` (a path or `None`) to the training, validation and test data: three arrays
-        `[n, *event_shape]`, as for `from_arrays`.
+        `[n, *event_shape]`, as for `from_arrays`. A fourth, `[n]`, may hold the classes of the test data.
 
     Raises:
       ValueError: if the name is registered already.
@@ -40,9 +44,9 @@ def register(name: str, load: Loader) -> None:
       from sklearn.datasets import load_wine
 
       def load_rows(data_dir):
-          rows = load_wine().data
+          rows, cultivars = load_wine(return_X_y=True)
           rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
-          return rows[::2], rows[1::4], rows[3::4]
+          return rows[::2], rows[1::4], rows[3::4], cultivars[3::4]
 
       data.register("wine", load_rows)
       data.load("wine").event_shape  # (13,)
@@ -56,13 +60,13 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
 
     The data sets of the package are images, uint8 `[batch, height, width, 1]`, white on black; `register` adds others.
 
-    | name | train / validation / test | event shape | source |
-    |---|---|---|---|
-    | `digits` | 1297 / 250 / 250 | (8, 8, 1) | bundled with scikit-learn, no network; 0..16 scaled to 0..255 |
-    | `mnist` | 59600 / 400 / 10000 (Burda et al. 2015) | (28, 28, 1) | TFDS |
-    | `fashion_mnist` | 59600 / 400 / 10000 | (28, 28, 1) | TFDS |
-    | `binarized_mnist` | 50000 / 10000 / 10000, values 0 and 255 (Larochelle) | (28, 28, 1) | TFDS |
-    | `omniglot` | 17935 / 1345 / 13180, resized from 105x105: not Burda's 28x28 files | (28, 28, 1) | TFDS |
+    | name | train / validation / test | event shape | test labels | source |
+    |---|---|---|---|---|
+    | `digits` | 1297 / 250 / 250 | (8, 8, 1) | digits | bundled with scikit-learn; 0..16 scaled to 0..255 |
+    | `mnist` | 59600 / 400 / 10000 (Burda et al. 2015) | (28, 28, 1) | digits | TFDS |
+    | `fashion_mnist` | 59600 / 400 / 10000 | (28, 28, 1) | garments, 0 to 9 | TFDS |
+    | `binarized_mnist` | 50000 / 10000 / 10000, values 0 and 255 (Larochelle) | (28, 28, 1) | none | TFDS |
+    | `omniglot` | 17935 / 1345 / 13180, resized from 105x105, not Burda's | (28, 28, 1) | alphabets | TFDS |
 
     Args:
       name: one of `NAMES`.
@@ -74,7 +78,8 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
       `Splits`.
 
     Raises:
-      ValueError: if the name is not registered; the message lists the names.
+      ValueError: if the name is not registered; the message lists the names. Also if a registered data set does not
+        have a label for each of the test data.
       FileNotFoundError: if the data are not in `data_dir` and cannot be downloaded.
 
     Example:
@@ -82,16 +87,23 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
       data.load("digits", batch_size=100)  # <Splits event_shape=(8, 8, 1), batches: train=13, validation=3, test=3>
       ```
     """
-    train, validation, test = NAMES[check_choice(name, "name", NAMES)](data_dir)
-    return from_arrays(train, validation, test, batch_size, seed)
+    train, validation, test, *labels = NAMES[check_choice(name, "name", NAMES)](data_dir)
+    splits = from_arrays(train, validation, test, batch_size, seed)
+    if not labels:
+        return splits
+    test_labels = np.asarray(labels[0])
+    if test_labels.shape != (n := len(np.asarray(test)),):
+        raise ValueError(f"Expected a label for each of {n} test observations. Received: shape {test_labels.shape}")
+    return dataclasses.replace(splits, test_labels=test_labels)
 
 
-def _load_digits(data_dir: str | os.PathLike | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _load_digits(data_dir: str | os.PathLike | None) -> Arrays:
     from sklearn.datasets import load_digits
 
-    images = np.round(load_digits().images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-    images = images[np.random.default_rng(0).permutation(len(images))]
-    return images[:1297], images[1297:1547], images[1547:]
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.images))
+    images = np.round(digits.images[order] * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+    return images[:1297], images[1297:1547], images[1547:], digits.target[order][1547:]
 
 
 def _load_tfds(
@@ -99,8 +111,9 @@ def _load_tfds(
     splits: Sequence[str],
     host: str,
     convert: Callable[[np.ndarray], np.ndarray] | None,
+    label: str | None,
     data_dir: str | os.PathLike | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Arrays:
     """Loads images of TFDS.
 
     Args:
@@ -109,6 +122,7 @@ def _load_tfds(
       host: the host from which TFDS downloads the files.
       convert: function from a batch of images of TFDS to uint8 `[batch, height, width, 1]`, white on black. `None`
         keeps the images.
+      label: the feature of TFDS that holds the class of an image; `None` if there is none.
       data_dir: folder of the prepared data.
     """
     import tensorflow_datasets as tfds
@@ -127,10 +141,14 @@ def _load_tfds(
             ) from error
     arrays = []
     for dataset in builder.as_dataset(split=list(splits), shuffle_files=False):
-        batches = (batch["image"].numpy() for batch in dataset.batch(1000))
-        arrays.append(np.concatenate([convert(images) if convert else images for images in batches]))
+        images, labels = [], []
+        for batch in dataset.batch(1000).as_numpy_iterator():
+            images.append(convert(batch["image"]) if convert else batch["image"])
+            if label:
+                labels.append(batch[label])
+        arrays.append(np.concatenate(images))
     train, validation, test = arrays
-    return train, validation, test
+    return (train, validation, test, np.concatenate(labels)) if label else (train, validation, test)
 
 
 def _scale_mask(images: np.ndarray) -> np.ndarray:
@@ -144,16 +162,17 @@ def _invert_and_resize(images: np.ndarray) -> np.ndarray:
     return tf.cast(tf.round(tf.image.resize(ink, (28, 28), method="area")), tf.uint8).numpy()
 
 
-#: The data sets of TFDS: the splits, the host and the conversion, as for `_load_tfds`.
-_TFDS: dict[str, tuple[Sequence[str], str, Callable[[np.ndarray], np.ndarray] | None]] = {
-    "mnist": (("train[:59600]", "train[59600:]", "test"), "storage.googleapis.com", None),
+#: The data sets of TFDS: the splits, the host, the conversion and the label, as for `_load_tfds`.
+_TFDS: dict[str, tuple[Sequence[str], str, Callable[[np.ndarray], np.ndarray] | None, str | None]] = {
+    "mnist": (("train[:59600]", "train[59600:]", "test"), "storage.googleapis.com", None, "label"),
     "fashion_mnist": (
         ("train[:59600]", "train[59600:]", "test"),
         "fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         None,
+        "label",
     ),
-    "binarized_mnist": (("train", "validation", "test"), "www.cs.toronto.edu", _scale_mask),
-    "omniglot": (("train[:17935]", "train[17935:]", "test"), "github.com", _invert_and_resize),
+    "binarized_mnist": (("train", "validation", "test"), "www.cs.toronto.edu", _scale_mask, None),
+    "omniglot": (("train[:17935]", "train[17935:]", "test"), "github.com", _invert_and_resize, "alphabet"),
 }
 
 register("digits", _load_digits)

@@ -22,11 +22,13 @@ class Splits:
       test: test data, in a fixed order.
       event_shape: shape of one observation.
       mean: mean of the training data, `[*event_shape]`; uint8 data are first scaled to [0, 1].
+      test_labels: classes of the test data, `[n]`, in their order; `None` if the data set has none.
 
     Example:
       ```python
       splits = data.load("digits", batch_size=100)
       splits.event_shape  # (8, 8, 1)
+      splits.test_labels.shape  # (250,)
       next(iter(splits.train)).shape  # [100, 8, 8, 1]
       ```
     """
@@ -36,6 +38,7 @@ class Splits:
     test: tf.data.Dataset
     event_shape: tuple[int, ...]
     mean: np.ndarray
+    test_labels: np.ndarray | None = None
 
     def __repr__(self) -> str:
         sizes = {name: int(getattr(self, name).cardinality()) for name in ("train", "validation", "test")}

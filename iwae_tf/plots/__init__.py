@@ -2,8 +2,9 @@
 
 from iwae_tf.plots.curves import activity, bounds, histories, weights
 from iwae_tf.plots.images import interpolations, manifold, reconstructions, samples
-from iwae_tf.plots.latent import aggregated_posterior, posteriors
+from iwae_tf.plots.latent import aggregated_posterior
 from iwae_tf.plots.trials import parallel_coordinates
+from iwae_tf.plots.true_posterior import posteriors
 
 __all__ = [
     "activity",

@@ -9,11 +9,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from iwae_tf.plots.panels import COLUMN, PAGE, Panels, open_panels
+
 #: Height at which a line passes an axis that does not apply to its trial.
 BELOW = -0.12
 
 
-def parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], score: str = "score") -> Figure:
+def parallel_coordinates(
+    table: pd.DataFrame, columns: Sequence[str], score: str = "score", *, ax: Panels | None = None
+) -> Figure:
     """Draws every trial as a line across one axis per hyperparameter, coloured by its score.
 
     The line of the best trial is thick, and trials without a score are dashed. A line passes below an axis whose
@@ -24,12 +28,13 @@ def parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], score: str
       table: a `DataFrame` with a row per trial, such as the table of `tuning.trials`.
       columns: names of the hyperparameters, from left to right.
       score: name of the column of scores, the last axis.
+      ax: the axes to draw on. `None` makes a figure.
 
     Returns:
-      A `matplotlib.figure.Figure`.
+      The `matplotlib.figure.Figure`.
 
     Raises:
-      ValueError: if the table has no rows.
+      ValueError: if the table has no rows, or `ax` is more than one axes.
 
     Example:
       ```python
@@ -40,24 +45,27 @@ def parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], score: str
     if not len(table):
         raise ValueError("Expected a table with at least one trial. Received: an empty table")
     names = [*columns, score]
-    figure = Figure(figsize=(1.3 * len(names) + 1.4, 3.6), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    heights = np.stack([_draw_axis(axes, i, table[name]) for i, name in enumerate(names)], axis=1)
-    scores = table[score].to_numpy(float)
-    scored = np.isfinite(scores)
-    colours = ScalarMappable(Normalize(*(np.nanmin(scores), np.nanmax(scores)) if scored.any() else (0, 1)), "viridis")
-    for row in np.argsort(np.where(scored, scores, -np.inf)):  # the best last, over the others
-        if scored[row]:
-            best = scores[row] == np.nanmax(scores)
-            axes.plot(heights[row], color=colours.to_rgba(scores[row]), linewidth=3 if best else 1.2)
-        else:
-            axes.plot(heights[row, :-1], color="grey", linestyle="--", linewidth=1)
-    axes.set(xticks=range(len(names)), xlim=(-0.3, len(names) - 0.4), ylim=(BELOW - 0.06, 1.06), yticks=[])
-    axes.set_xticklabels([name.replace("_", " ") for name in names])
-    axes.spines[:].set_visible(False)
-    failed = f", {np.sum(~scored)} without a score" if not scored.all() else ""
-    axes.set_title(f"{len(table)} trials{failed}", fontsize=9)
-    figure.colorbar(colours, ax=axes, label=score)
+    with open_panels(ax, size=(min(max(1.2 * len(names), COLUMN), PAGE), 2.8)) as (figure, (axes,)):
+        heights = np.stack([_draw_axis(axes, i, table[name]) for i, name in enumerate(names)], axis=1)
+        scores = table[score].to_numpy(float)
+        scored = np.isfinite(scores)
+        limits = (np.nanmin(scores), np.nanmax(scores)) if scored.any() else (0, 1)
+        colours = ScalarMappable(Normalize(*limits), "viridis")
+        order = np.argsort(np.where(scored, scores, -np.inf))  # the best last, over the others
+        for row in order:
+            if scored[row]:
+                best = row == order[-1]
+                width, label = (3, "best trial") if best else (1.2, None)
+                axes.plot(heights[row], color=colours.to_rgba(scores[row]), linewidth=width, label=label)
+            else:
+                label = "without a score" if row == order[0] else None
+                axes.plot(heights[row, :-1], color="grey", linestyle="--", linewidth=1, label=label)
+        axes.set(xticks=range(len(names)), xlim=(-0.1, len(names) - 0.6), ylim=(BELOW - 0.06, 1.06), yticks=[])
+        axes.set_xticklabels([name.replace("_", " ") for name in names])
+        axes.spines[:].set_visible(False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+        failed = f", {np.sum(~scored)} without a score" if not scored.all() else ""
+        axes.set_title(f"{len(table)} trials{failed}")
     return figure
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from iwae_tf import data, evaluation, plots
 from iwae_tf.files import find_in_run, read_json, write_whole
 from iwae_tf.model import IWAE
+from iwae_tf.plots.images import is_image
 from iwae_tf.runs.config import Config
 from iwae_tf.runs.loading import RunData, load
 
@@ -117,11 +118,6 @@ def report_test_data(
         with write_whole(folder / name, overwrite=True) as path:
             write(path)
     return metrics
-
-
-def is_image(event_shape: Sequence[int]) -> bool:
-    """Returns whether observations of this shape can be drawn as images."""
-    return len(event_shape) == 2 or (len(event_shape) == 3 and event_shape[-1] in (1, 3))
 
 
 def _sample_rows(model: IWAE, run_data: RunData, n: int = 100) -> pd.DataFrame:

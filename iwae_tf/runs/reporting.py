@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from iwae_tf import data, evaluation, objectives, plots
 from iwae_tf.files import write_whole
 from iwae_tf.model import IWAE
+from iwae_tf.plots.images import is_image
 from iwae_tf.runs import pages
 from iwae_tf.runs.config import Config
-from iwae_tf.runs.evaluation import is_image, load_model
+from iwae_tf.runs.evaluation import load_model
 from iwae_tf.runs.loading import load
 
 #: Test observations for the evaluations that anneal or optimise, which are slow.
@@ -128,9 +129,12 @@ def _make_figures(
         figures["reconstructions"] = plots.reconstructions(model, first, seed)
         figures["interpolations"] = plots.interpolations(model, first, second, seed=seed)
     if int(np.prod(model.latent_shapes[0])) >= 2:
-        units = tables["active_units"].query("layer == 1").activity.nlargest(2).index
-        figures["aggregated_posterior"] = plots.aggregated_posterior(model, splits.test, units=tuple(units), seed=seed)
+        units = sorted(tables["active_units"].query("layer == 1").activity.nlargest(2).index)
+        figures["aggregated_posterior"] = plots.aggregated_posterior(
+            model, splits.test, splits.test_labels, units, seed
+        )
     if model.latent_shapes == [(2,)]:
-        figures["manifold"] = plots.manifold(model)
+        if is_image(model.event_shape):
+            figures["manifold"] = plots.manifold(model)
         figures["posteriors"] = plots.posteriors({run.name: model}, first[:3], seed=seed)
     return figures

@@ -25,6 +25,9 @@ def test_digits():
     # The parts are the bundled digits, each once.
     expected = np.sort(np.round(load_digits().images * 255 / 16).reshape(1797, -1).sum(1))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts).reshape(1797, -1).astype(int).sum(1)), expected)
+    bundled = {image.tobytes(): label for image, label in zip(*load_digits(return_X_y=True), strict=True)}
+    values = np.round(parts[2].reshape(250, -1) * (16 / 255))
+    np.testing.assert_array_equal(digits.test_labels, [bundled[row.tobytes()] for row in values])
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -36,7 +39,10 @@ def test_tfds(name, tfds_dir):
     assert all(p.dtype == np.uint8 and p.shape[1:] == (28, 28, 1) for p in parts)
     assert all(p.max() > 200 and p.mean() < 100 for p in parts), "white ink on black"
     if name == "binarized_mnist":
-        assert set(np.unique(parts[0])) == {0, 255}
+        assert set(np.unique(parts[0])) == {0, 255} and splits.test_labels is None
+    else:  # ten digits, or the 20 alphabets of the test data
+        assert len(splits.test_labels) == len(parts[2])
+        assert len(np.unique(splits.test_labels)) == {"mnist": 10, "omniglot": 20}[name]
 
 
 def test_mnist_validation_is_the_end_of_the_training_set(tfds_dir):
@@ -45,6 +51,10 @@ def test_mnist_validation_is_the_end_of_the_training_set(tfds_dir):
     splits = data.load("mnist", data_dir=tfds_dir)
     kept = tfds.load("mnist", split="train[59600:]", data_dir=tfds_dir, download=False)
     np.testing.assert_array_equal(rows(splits.validation), np.stack([e["image"] for e in kept.as_numpy_iterator()]))
+    images, labels = map(np.stack, zip(*tfds.load("mnist", split="test[:50]", data_dir=tfds_dir, download=False,
+                                                  as_supervised=True).as_numpy_iterator(), strict=True))  # fmt: skip
+    np.testing.assert_array_equal(next(iter(splits.test)), images[:20])
+    np.testing.assert_array_equal(splits.test_labels[:50], labels)
 
 
 def test_order_is_new_in_every_epoch_and_fixed_by_the_seed():
@@ -113,6 +123,7 @@ def test_registered_data_set():
     splits = data.load("iris", batch_size=25, data_dir="folder")
     assert folders == ["folder"] and "iris" in data.NAMES and Config(dataset="iris").dataset == "iris"
     np.testing.assert_array_equal(rows(splits.validation), x[1::4].astype(np.float32))
+    assert splits.test_labels is None
     model = iwae_tf.mlp(splits.event_shape, (2,), ((8,),), likelihood="normal", seed=0)
     model.compile(keras.optimizers.Adam(1e-2))
     history = model.fit(splits.train, validation_data=splits.validation, epochs=3, verbose=0).history
@@ -121,6 +132,15 @@ def test_registered_data_set():
         data.register("iris", load_rows)
     with pytest.raises(TypeError, match="function from data_dir to three arrays"):
         data.register("iris-rows", x)
+
+
+def test_labels_of_a_registered_data_set():
+    x, species = load_iris(return_X_y=True)
+    data.register("iris", lambda data_dir: (x[::2], x[1::4], x[3::4], species[3::4]))
+    np.testing.assert_array_equal(data.load("iris").test_labels, species[3::4])
+    data.register("mislabelled", lambda data_dir: (x[::2], x[1::4], x[3::4], species))
+    with pytest.raises(ValueError, match=r"a label for each of 37 test observations. Received: shape \(150,\)"):
+        data.load("mislabelled")
 
 
 def test_missing_data_name_the_set_the_folder_and_the_ways_out(tmp_path):

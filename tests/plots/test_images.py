@@ -14,14 +14,20 @@ def canvas(figure):
 
 
 def test_samples_show_the_models_samples(trained):
-    figure = plots.samples(trained, n=5, seed=3)
+    figure = plots.samples(trained, n=6, seed=3)
     assert isinstance(figure, Figure)
     image = canvas(figure)
     assert image.shape == (2 * 9 + 1, 3 * 9 + 1)
-    expected = trained.sample(5, seed=3).numpy()[..., 0]
+    expected = trained.sample(6, seed=3).numpy()[..., 0]
     np.testing.assert_allclose(image[1:9, 10:18], expected[1], atol=1e-6)
     np.testing.assert_allclose(image[10:18, 1:9], expected[3], atol=1e-6)
     figure.savefig(io.BytesIO(), format="png")
+
+
+@pytest.mark.parametrize(("n", "shape"), [(1, (1, 1)), (5, (1, 5)), (7, (3, 3)), (10, (2, 5)), (64, (8, 8))])
+def test_samples_fill_their_grid(trained, n, shape):
+    """But where n has no divisor near its root."""
+    assert canvas(plots.samples(trained, n)).shape == tuple(9 * side + 1 for side in shape)
 
 
 def test_reconstructions_stand_below_what_the_model_sees(trained, x):
@@ -31,6 +37,7 @@ def test_reconstructions_stand_below_what_the_model_sees(trained, x):
     np.testing.assert_array_equal(image[1:9, 1:9], processed[0])
     np.testing.assert_allclose(image[10:18, 1:9], trained.reconstruct(x[:13], seed=1)[0, ..., 0], atol=1e-6)
     np.testing.assert_array_equal(image[19:27, 19:27], processed[12])
+    assert canvas(plots.reconstructions(trained, x[:12])).shape == (4 * 9 + 1, 6 * 9 + 1), "two full rows"
 
 
 def test_only_images():
@@ -66,7 +73,10 @@ def test_interpolations_need_pairs(trained, x):
 
 def test_manifold_is_centred_on_the_origin():
     model = plane()
-    image = canvas(plots.manifold(model, 5))
+    figure = plots.manifold(model, 5, span=0.9)
+    image, axes = canvas(figure), figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["-1.6", "-0.6", "0.0", "0.6", "1.6"]
+    assert axes.get_yticks()[2] == axes.get_xticks()[2] == 22.5, "the middle of the third image"
     assert image.shape == (5 * 9 + 1, 5 * 9 + 1)
     np.testing.assert_allclose(image[19:27, 19:27], model.generate(0, np.zeros((1, 2), "f"), None).mean()[0, ..., 0],
                                atol=1e-5)  # fmt: skip

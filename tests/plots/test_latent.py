@@ -4,47 +4,40 @@ import pytest
 import iwae_tf
 from iwae_tf import layers, plots
 
-from ..fixtures import LinearGaussian
-from .test_images import canvas, plane
-
-
-def test_the_true_posterior_is_where_it_is():
-    """Of the linear-Gaussian model, whose posterior is q: the same heat map, with its peak at the exact mean."""
-    exact = LinearGaussian()
-    x = exact.sample(2)
-    figure = plots.posteriors({"exact": exact.model(), "off": exact.model(1.0)}, x, num_points=141)
-    panels = np.array(figure.axes).reshape(2, 4)
-    true, q, again, off = (np.asarray(axes.images[0].get_array()) for axes in panels[0])
-    np.testing.assert_allclose(true, q, atol=1e-5)
-    assert panels[0, 2].images[0].get_extent() == panels[0, 3].images[0].get_extent()
-    # The square is as small as the two posteriors allow: most of its border holds nothing.
-    assert again[0].max() < 1e-3 * again.max() and off[-1].max() < 2e-3 * off.max()
-    for panel, heat, mean in ((0, true, exact.posterior_mean(x)[0]), (3, off, exact.posterior_mean(x)[0] + 1.0)):
-        left, right, bottom, top = panels[0, panel].images[0].get_extent()
-        row, column = np.unravel_index(heat.argmax(), heat.shape)
-        peak = np.linspace(left, right, 141)[column], np.linspace(bottom, top, 141)[row]
-        np.testing.assert_allclose(peak, mean, atol=0.05)
-    assert panels[0, 0].get_title() == "exact\np(z|x)" and panels[0, 3].get_title() == "off\nq(z|x)"
-
-
-def test_posteriors_of_a_plane_only(trained, x):
-    with pytest.raises(ValueError, match="one stochastic layer of two units"):
-        plots.posteriors({"deep": trained}, x[:1])
+from .test_curves import legend, written
+from .test_images import plane
 
 
 def test_aggregated_posterior_has_a_point_for_every_observation(digits):
-    figure = plots.aggregated_posterior(plane(), digits.test, labels=np.arange(240) % 10)
-    prior, points = figure.axes[0].collections
-    assert len(prior.get_offsets()) == len(points.get_offsets()) == 240
+    axes = plots.aggregated_posterior(plane(), digits.test).axes[0]
+    assert [len(points.get_offsets()) for points in axes.collections] == [240, 240]
+    assert axes.get_legend() is None and "over $p(z_1)$" in axes.get_title()
+
+
+@pytest.mark.parametrize(
+    "classes", [np.array(["a", "b", "c"]), np.arange(30), [0.5, np.nan]], ids=["strings", "thirty", "missing"]
+)
+def test_every_class_has_a_colour_and_a_name(classes, x):
+    labels = np.asarray(classes)[np.arange(60) % len(classes)]
+    figure = plots.aggregated_posterior(plane(), np.concatenate([x] * 3), labels)
+    axes = figure.axes[0]
+    colours = axes.collections[1].get_facecolor()
+    assert len(np.unique(colours, axis=0)) == len(classes)
+    assert (colours[: len(classes)] == colours[len(classes) : 2 * len(classes)]).all()
+    assert legend(axes) == [str(name) for name in classes] and written(figure)
+
+
+def test_a_label_for_each_observation(x):
+    with pytest.raises(ValueError, match=r"a label for each of 20 observations. Received: 3"):
+        plots.aggregated_posterior(plane(), x, [0, 1, 2])
+    many = plots.aggregated_posterior(plane(), np.concatenate([x] * 4), np.arange(80)).axes[0]
+    assert many.get_legend() is None, "more than 60 classes"
 
 
 def test_units_that_there_are(x):
     model = iwae_tf.mlp((8, 8, 1), (3,), ((4,),), preprocessing=layers.StochasticBinarization(), seed=0)
-    plots.aggregated_posterior(model, x, units=(2, 0))
+    axes = plots.aggregated_posterior(model, x, units=(2, 0)).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("unit 2 of $z_1$", "unit 0 of $z_1$")
     for units in ((0, 3), (0,)):
         with pytest.raises(ValueError, match=r"two of the units 0 to 2. Received"):
             plots.aggregated_posterior(model, x, units=units)
-
-
-def test_heat_maps_are_of_equal_size(x):
-    assert canvas(plots.posteriors({"vae": plane()}, x[:2], num_points=30)).shape == (30, 30)

@@ -4,7 +4,7 @@ import pytest
 
 from iwae_tf import plots
 
-from .test_curves import written
+from .test_curves import legend, written
 
 TABLE = pd.DataFrame(
     {
@@ -32,6 +32,7 @@ def test_a_line_for_each_trial_at_the_heights_of_its_values():
     assert best.get_linewidth() > middle.get_linewidth() and best.get_color() != worst.get_color()
     assert failed.get_linestyle() == "--" and len(failed.get_ydata()) == 4
     assert "1 without a score" in figure.axes[0].get_title() and written(figure)
+    assert legend(figure.axes[0]) == ["without a score", "best trial"]
 
 
 def test_one_trial_and_no_score_at_all():

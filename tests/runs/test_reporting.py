@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iwae_tf import runs
+from iwae_tf import data, plots, runs
 from iwae_tf.runs import reporting
 from iwae_tf.runs.config import write_config
 
@@ -38,7 +38,10 @@ def folders(tmp_path_factory):
 
 def test_report_has_every_table_and_picture(folders, monkeypatch):
     monkeypatch.setattr(reporting, "SUBSET_SIZE", 5)
+    labels, draw = [], plots.aggregated_posterior
+    monkeypatch.setattr(plots, "aggregated_posterior", lambda *args: labels.append(args[2]) or draw(*args))
     page = runs.report(folders / "iwae", verbose=0)
+    np.testing.assert_array_equal(labels[0], data.load("digits").test_labels)
     folder = page.parent
     tables = {"log_likelihood", "active_units", "kl_of_units", "decomposition", "importance_weights", "bounds",
               "gradient_snr", "ais", "bdmc", "inference_gaps", "active_directions", "without_inactive",

@@ -1,0 +1,79 @@
+"""Makes the pictures of docs/gallery.md, by the calls on the page.
+
+python -m benchmarks.gallery
+"""
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+import keras
+import matplotlib
+import numpy as np
+import pandas as pd
+
+import iwae_tf
+from benchmarks.turns import ROOT
+from iwae_tf import data, evaluation, layers, objectives, plots
+
+EPOCHS = 60
+NUM_SAMPLES = {"VAE": 1, "IWAE, $k = 50$": 50}
+#: The search of notebooks/06_search.ipynb.
+TRIALS = pd.DataFrame(
+    {
+        "score": [-23.94, -23.05, -23.33, -23.06, -23.15, -23.70, -23.39, -22.31],
+        "num_samples": [1, 1, 1, 5, 1, 5, 50, 50],
+        "depth": [2, 2, 1, 1, 1, 2, 2, 2],
+        "learning_rate": [0.000691, 0.004845, 0.001521, 0.001584, 0.008853, 0.000566, 0.000535, 0.003647],
+    }
+)
+
+
+def train(splits, num_samples, latent_size):
+    """Trains a model of the digits; returns it and its history."""
+    model = iwae_tf.mlp(
+        splits.event_shape,
+        (latent_size,),
+        ((64, 64),),
+        mean=splits.mean,
+        objective=objectives.ImportanceWeighted(num_samples),
+        preprocessing=layers.StochasticBinarization(),
+        seed=0,
+    )
+    model.compile(keras.optimizers.Adam(3e-3))
+    return model, model.fit(splits.train, validation_data=splits.validation, epochs=EPOCHS, verbose=0)
+
+
+def prepare(data_dir):
+    """Returns what the calls on the page assume, by name."""
+    digits = data.load("digits")
+    models, planes = ({name: train(digits, k, size) for name, k in NUM_SAMPLES.items()} for size in (20, 2))
+    return {
+        "model": iwae_tf.load_pretrained("mnist_iwae"),
+        "x": np.asarray(next(iter(data.load("mnist", 1000, data_dir).test))),
+        "digits": digits,
+        "models": {name: model for name, (model, _) in models.items()},
+        "planes": {name: model for name, (model, _) in planes.items()},
+        "histories": {name: history for name, (_, history) in models.items()},
+        "trials": TRIALS,
+        "evaluation": evaluation,
+        "plots": plots,
+    }
+
+
+def main():
+    """Writes docs/images/gallery."""
+    parser = argparse.ArgumentParser("python -m benchmarks.gallery", description=__doc__)
+    parser.add_argument("--data-dir", default="../shared/tfds", help="folder of the prepared TFDS data")
+    names = prepare(Path(parser.parse_args().data_dir).resolve())
+    folder = ROOT / "docs" / "images" / "gallery"
+    folder.mkdir(exist_ok=True)
+    matplotlib.rcParams["savefig.dpi"] = 150  # for the screen
+    os.chdir(folder)  # The page saves its pictures where it is run.
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "gallery.md").read_text(), re.DOTALL):
+        exec(block, names)
+
+
+if __name__ == "__main__":
+    main()
