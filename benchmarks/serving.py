@@ -171,8 +171,8 @@ def main():
         saved_model = str(iwae_tf.export(model, Path(folder) / "model", options.num_samples))
         result = measure(saved_model, images[:1000], options)
     sys.stdout.write(f"{table(result)}\n")
-    about = {"command": " ".join([parser.prog, *sys.argv[1:]]), "rounds": options.rounds, "seconds": options.seconds}
-    write(ROOT / "benchmarks" / "results", f"serving-{options.num_samples}", result, **about, images=source)
+    about = {"command": f"{parser.prog} -k {options.num_samples}", "rounds": options.rounds, "images": source}
+    write(ROOT / "benchmarks" / "results", f"serving-{options.num_samples}", result, **about, seconds=options.seconds)
 
 
 if __name__ == "__main__":
