@@ -370,6 +370,27 @@ def score_beam(
     typer.echo(f"{scored} rows scored, {rejected} rejected: {output}")
 
 
+@_command()
+def serve(
+    saved_model: Annotated[Path, typer.Argument(help="Folder of a SavedModel.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="Name in the URLs. Default: the folder's.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0: any that is free.")] = 8501,
+    batch_size: Annotated[int, typer.Option(help="Rows of concurrent requests that are run at once.")] = 100,
+    max_rows: Annotated[int, typer.Option(help="Rows that a request may send, or ask to sample.")] = 1000,
+    max_samples: Annotated[int, typer.Option(help="Importance samples that a request may ask for.")] = 10_000,
+    max_body: Annotated[int, typer.Option(help="Size of a request's body, in MiB.")] = 32,
+) -> None:
+    """Serve a SavedModel over HTTP, by the REST API of TensorFlow Serving, until SIGTERM or Ctrl-C."""
+    from iwae_tf.serving import make_application, server
+
+    with server.listen(host, port) as listener:
+        application = make_application(saved_model, name, batch_size, max_rows, max_samples, max_body)
+        address = f"[{host}]" if ":" in host else host
+        typer.echo(f"Serving http://{address}:{listener.getsockname()[1]}{application.state.path}")
+        server.run(application, listener)
+
+
 def _print_metrics(metrics: dict[str, Any]) -> None:
     """Prints the metrics of the test data."""
     test = metrics["test"]

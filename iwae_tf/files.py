@@ -97,6 +97,18 @@ def find_in_run(run: str | os.PathLike, name: str) -> Path:
     return path
 
 
+def check_saved_model(path: str | os.PathLike) -> None:
+    """Raises an error unless a path is the folder of a SavedModel.
+
+    Raises:
+      FileNotFoundError: if there is no SavedModel; the message names the one in the folder of a run.
+    """
+    if not (Path(path) / "saved_model.pb").is_file():
+        subfolder = Path(path) / "saved_model"
+        hint = f"; try {subfolder}" if subfolder.is_dir() else ""
+        raise FileNotFoundError(f"Expected the folder of a SavedModel. Received: {path}{hint}")
+
+
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """Reads a JSON file that holds an object.
 

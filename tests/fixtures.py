@@ -183,6 +183,19 @@ def trained(digits):
     return model
 
 
+@pytest.fixture(scope="session")
+def small(x):
+    """A small model of uint8, untrained, which scores as well as any."""
+    model = small_model()
+    model.encode(x)
+    return model
+
+
+@pytest.fixture(scope="session")
+def saved_model(small, tmp_path_factory):
+    return iwae_tf.export(small, tmp_path_factory.mktemp("export") / "model", num_samples=50)
+
+
 class LinearGaussian:
     """p(z) = N(0, I), p(x|z) = N(Wz + b, s^2 I), with W's columns orthogonal: the posterior is a diagonal Gaussian."""
 

@@ -181,6 +181,7 @@ def test_help_lists_every_name_without_tensorflow():
         (["evaluate", "absent"], "the folder of a run"),
         (["export", "absent", "model"], "the folder of a run"),
         (["compare", "absent", "absent"], "the folder of a run"),
+        (["serve", "absent"], "the folder of a SavedModel"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -22,7 +22,10 @@ from .fixtures import small_model
 from .test_docs import shrink
 
 #: Packages of which everything in `__all__` has an example.
-PACKAGES = ("callbacks", "data", "evaluation", "layers", "networks", "objectives", "plots", "runs", "scoring", "tuning")
+PACKAGES = (
+    "callbacks", "data", "evaluation", "layers", "networks", "objectives", "plots", "runs", "scoring", "serving",
+    "tuning",
+)  # fmt: skip
 
 
 def modules():

@@ -12,7 +12,7 @@ import pytest
 
 import iwae_tf
 
-PACKAGES = ("layers", "objectives", "evaluation", "scoring", "tuning")
+PACKAGES = ("layers", "objectives", "evaluation", "scoring", "serving", "tuning")
 
 
 def test_all_is_sorted_and_importable():
@@ -103,6 +103,7 @@ def test_public_functions_of_modules_are_documented():
         "plots",
         "callbacks",
         "scoring",
+        "serving",
         "runs.training",
         "estimates.imputation",
         "data.inputs",

@@ -2,14 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from iwae_tf import compiling
+from iwae_tf import compiling, files
 from iwae_tf.scoring.base import Row
 from iwae_tf.scoring.saved_columns import read_columns
 
@@ -36,19 +37,8 @@ class Scorer:
     """
 
     def __init__(self, saved_model: str | os.PathLike) -> None:
-        if not (Path(saved_model) / "saved_model.pb").is_file():
-            subfolder = Path(saved_model) / "saved_model"
-            hint = f"; try {subfolder}" if subfolder.is_dir() else ""
-            raise FileNotFoundError(f"Expected the folder of a SavedModel. Received: {saved_model}{hint}")
-        try:
-            self._model = tf.saved_model.load(str(saved_model))  # It must live as long as its endpoint.
-        except Exception as error:  # A missing or damaged file may raise anything from a KeyError to an OpError.
-            received = " ".join(str(error).split())[:200]
-            raise ValueError(f"Expected an undamaged SavedModel in {saved_model}. Received: {received}") from error
-        signatures = self._model.signatures
-        if "log_likelihood" not in signatures:
-            raise ValueError(f"Expected an endpoint log_likelihood. Received: {', '.join(signatures) or 'none'}")
-        self._endpoint = signatures["log_likelihood"]
+        self._model = load(saved_model)  # It must live as long as its endpoint.
+        self._endpoint = self._model.signatures["log_likelihood"]
         spec = self._endpoint.structured_input_signature[1]["x"]
         self.event_shape = tuple(spec.shape[1:])
         self.dtype = np.dtype(spec.dtype.as_numpy_dtype)
@@ -68,23 +58,55 @@ class Scorer:
             return results
         x, reasons = conform(np.stack(list(arrays.values())), self.dtype)
         valid = [j for j, reason in enumerate(reasons) if reason is None]
-        scores = iter(self._call(x[valid].reshape(-1, *self.event_shape)))
+        scores = iter(call_rows(self._endpoint, SCORES, x=x[valid].reshape(-1, *self.event_shape)))
         for i, reason in zip(arrays, reasons, strict=True):
             results[i] = next(scores) if reason is None else reason
         return results
 
-    def _call(self, x: np.ndarray) -> list[tuple | str]:
-        """Scores x `[n, *event_shape]`; where the model rejects it, in halves, down to the rows that it rejects."""
-        if not len(x):
-            return []
-        try:
-            scores = self._endpoint(x=tf.constant(x))
-        except tf.errors.InvalidArgumentError as error:
-            if len(x) == 1:
-                return [compiling.reason(error)]
-            half = len(x) // 2
-            return self._call(x[:half]) + self._call(x[half:])
-        return list(zip(*(scores[name].numpy() for name in SCORES), strict=True))
+
+def load(saved_model: str | os.PathLike) -> Any:
+    """Loads a SavedModel that `iwae_tf.export` wrote.
+
+    Raises:
+      FileNotFoundError: if there is no SavedModel.
+      ValueError: if it is damaged or lacks the endpoint `log_likelihood`.
+    """
+    files.check_saved_model(saved_model)
+    try:
+        model = tf.saved_model.load(str(saved_model))
+    except Exception as error:  # A missing or damaged file may raise anything from a KeyError to an OpError.
+        received = " ".join(str(error).split())[:200]
+        raise ValueError(f"Expected an undamaged SavedModel in {saved_model}. Received: {received}") from error
+    if "log_likelihood" not in model.signatures:
+        raise ValueError(f"Expected an endpoint log_likelihood. Received: {', '.join(model.signatures) or 'none'}")
+    return model
+
+
+def call_rows(
+    endpoint: Callable[..., Mapping[str, tf.Tensor]], outputs: Sequence[str], **rows: np.ndarray
+) -> list[tuple | str]:
+    """Calls an endpoint on rows; where the model rejects them, in halves, down to the rows that it rejects.
+
+    Args:
+      endpoint: a function from arrays of rows to outputs by name.
+      outputs: names of the outputs to return.
+      **rows: the endpoint's inputs by name, each `[n, ...]`.
+
+    Returns:
+      For each row a tuple of its outputs, or a string with the reason why the model rejects it.
+    """
+    num_rows = len(next(iter(rows.values())))
+    if not num_rows:
+        return []
+    try:
+        results = endpoint(**{name: tf.constant(x) for name, x in rows.items()})
+    except tf.errors.InvalidArgumentError as error:
+        if num_rows == 1:
+            return [compiling.reason(error)]
+        halves = slice(num_rows // 2), slice(num_rows // 2, None)
+        parts = ({name: x[half] for name, x in rows.items()} for half in halves)
+        return [result for part in parts for result in call_rows(endpoint, outputs, **part)]
+    return list(zip(*(results[name].numpy() for name in outputs), strict=True))
 
 
 def conform(x: np.ndarray, dtype: npt.DTypeLike) -> tuple[np.ndarray, list[str | None]]:

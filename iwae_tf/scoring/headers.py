@@ -78,14 +78,22 @@ def find_columns(names: Sequence[str], columns: SavedColumns) -> list[int] | Non
     numbered = all(as_number(names[i]) is not None for i in places)
     if not columns.names or (numbered and not set(names) & set(columns.names)):
         return places if len(places) < len(names) else None
-    candidates = [names[i] for i in places if i or names[i]]
+    check_columns([names[i] for i in places if i or names[i]], columns.names)
+    return [names.index(name) for name in columns.names]
+
+
+def check_columns(names: Sequence[str], columns: Sequence[str]) -> None:
+    """Raises a `ValueError` if a column of the model is missing or duplicated, or there are other columns.
+
+    Args:
+      names: names of the columns of the data.
+      columns: names of the model's columns.
+    """
     problems = {
-        "missing": [name for name in columns.names if name not in candidates],
-        "unknown": [name for name in candidates if name not in columns.names],
-        "duplicated": [name for name in columns.names if candidates.count(name) > 1],
+        "missing": [name for name in columns if name not in names],
+        "unknown": [name for name in names if name not in columns],
+        "duplicated": [name for name in columns if names.count(name) > 1],
     }
     if any(problems.values()):
         received = "; ".join(f"{problem}: {', '.join(map(repr, bad))}" for problem, bad in problems.items() if bad)
-        expected = ", ".join(map(repr, columns.names))
-        raise ValueError(f"Expected the model's columns, {expected}. Received: {received}")
-    return [names.index(name) for name in columns.names]
+        raise ValueError(f"Expected the model's columns, {', '.join(map(repr, columns))}. Received: {received}")

@@ -5,9 +5,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-import iwae_tf
 from iwae_tf.scoring import endpoint
-from tests.fixtures import small_model
 
 LOADED = functools.cache(endpoint.Scorer)
 
@@ -16,19 +14,6 @@ LOADED = functools.cache(endpoint.Scorer)
 def loaded_once(monkeypatch):
     """Keeps SavedModels from test to test: loading and compiling one takes seconds."""
     monkeypatch.setattr(endpoint, "Scorer", LOADED)
-
-
-@pytest.fixture(scope="session")
-def small(x):
-    """A small model of uint8, untrained, which scores as well as any."""
-    model = small_model()
-    model.encode(x)
-    return model
-
-
-@pytest.fixture(scope="session")
-def saved_model(small, tmp_path_factory):
-    return iwae_tf.export(small, tmp_path_factory.mktemp("export") / "model", num_samples=50)
 
 
 @pytest.fixture(scope="session")
