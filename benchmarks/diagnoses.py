@@ -60,7 +60,7 @@ def likelihoods(data_dir):
         higher = annealed.log_likelihood - scores.log_likelihood
         rows[name] = {
             "L_5000": summary["log_likelihood"],
-            "error of the sampler": summary["sampling_error"],
+            "error of the sampler": (scores.standard_error**2).mean() ** 0.5,
             "Pareto k >= 0.7": summary["unreliable"],
             "jackknife": summary["jackknife"],
             "AIS": annealed.log_likelihood.mean(),

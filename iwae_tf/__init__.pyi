@@ -4,6 +4,7 @@ from . import estimates as estimates
 from . import evaluation as evaluation
 from . import layers as layers
 from . import log_weights as log_weights
+from . import metrics as metrics
 from . import networks as networks
 from . import objectives as objectives
 from . import plots as plots

@@ -207,14 +207,14 @@ def evaluate(
     from iwae_tf import files
 
     files.find_in_run(run, "config.json")
+    if everything:
+        files.check_absent(run / "evaluation", overwrite)
     load_tensorflow()
     from iwae_tf import runs
 
-    # The report comes first, because it fails at once if there is one already.
-    page = runs.report(run, data_dir, overwrite) if everything else None
     _print_metrics(runs.evaluate(run, test_samples, data_dir, refine=refine))
-    if page:
-        typer.echo(page)
+    if everything:
+        typer.echo(runs.report(run, data_dir, overwrite))
 
 
 @_command()
@@ -230,14 +230,17 @@ def compare(
         files.find_in_run(run, "config.json")
     files.check_absent(output, overwrite)
     load_tensorflow()
-    from iwae_tf.runs.comparison import compare
+    from iwae_tf.runs.comparison import average_seeds, compare, shorten
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         table = compare(runs, output, overwrite)
     for warning in filter(lambda warning: warning.category is UserWarning, caught):
         typer.secho(f"Warning: {warning.message}", fg="yellow", err=True)
-    typer.echo(table.to_string())
+    typer.echo(shorten(table).to_string())
+    seeds = average_seeds(table)
+    if len(seeds) < len(table):
+        typer.echo(f"\nover the seeds, \u00b1 the standard deviation\n{shorten(seeds).to_string(index=False)}")
 
 
 @_command()
@@ -400,7 +403,7 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
         amortized = f"q(z|x) before refinement: {of_q['log_likelihood']:.3f}, {of_q['effective_sample_size']:.1f}\n"
     typer.echo(
         f"\ntest log-likelihood {test['log_likelihood']:.3f} +- {test['standard_error']:.3f} nats "
-        f"({test['num_samples']} samples, {test['num_observations']} observations; sampling error of one "
+        f"({test['num_samples']} samples, {test['num_observations']} observations; sampling error "
         f"{test['sampling_error']:.3f})\neffective sample size {test['effective_sample_size']:.1f}\n"
         f"{amortized}{test['verdict']}\n"
         f"active units {', '.join(f'{name}: {count}' for name, count in metrics['active_units'].items())}\n"

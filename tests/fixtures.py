@@ -46,6 +46,18 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
+def read_hparams(folder):
+    """Returns the session of HParams in the event files of a folder, and the last values of their scalars."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    events = EventAccumulator(str(folder), {"tensors": 0}).Reload()
+    content = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    scalars = {tag: events.Tensors(tag)[-1].tensor_proto for tag in events.Tags()["tensors"] if "hparams" not in tag}
+    numbers = {tag: float(tf.make_ndarray(proto)) for tag, proto in scalars.items() if not proto.tensor_shape.dim}
+    return metadata.parse_session_start_info_plugin_data(content), numbers
+
+
 def check_refused(arguments, expected, folder):
     """A command line is an error that says what was expected, and leaves nothing in an empty folder."""
     result = invoke(*arguments)

@@ -1,6 +1,7 @@
 """What users of any Keras model do: steps of their own, callbacks, metrics, exports, other data."""
 
 import copy
+import json
 import pickle
 import warnings
 
@@ -295,6 +296,43 @@ def test_evaluation_is_not_tempered():
         rtol=1e-5,
     )  # fmt: skip
     np.testing.assert_allclose(np.negative(history["loss"][0]), history["reconstruction"][0], rtol=1e-5)
+
+
+class Tracker(keras.callbacks.Callback):
+    """What the callbacks of experiment trackers do, such as MLflow's and those of Weights & Biases."""
+
+    def on_train_begin(self, logs=None):
+        self.lines, self.records = [], []
+        self.model.summary(print_fn=lambda line, *_, **__: self.lines.append(line))
+        self.config = json.dumps({**self.params, **self.model.optimizer.get_config()})
+
+    def record(self, hook, logs):
+        rate = float(self.model.optimizer.learning_rate)
+        self.records.append((hook, json.loads(json.dumps({name: float(value) for name, value in logs.items()})), rate))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.record(f"batch {batch}", logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.record(f"epoch {epoch}", logs)
+
+    def on_test_end(self, logs=None):
+        self.record("test", logs)
+
+
+def test_experiment_trackers_get_the_logs():
+    tracker, model = Tracker(), of_images()
+    model.compile("sgd", metrics=["mse"], steps_per_execution=2)
+    history = model.fit(
+        IMAGES, validation_data=IMAGES, batch_size=6, epochs=2, callbacks=[tracker], verbose=0
+    ).history  # fmt: skip
+    assert [hook for hook, *_ in tracker.records] == [
+        "batch 1", "batch 3", "test", "epoch 0", "batch 1", "batch 3", "test", "epoch 1"
+    ]  # fmt: skip
+    _, logs, _ = tracker.records[-1]
+    assert logs == {name: values[-1] for name, values in history.items()}
+    assert {"loss", "elbo", "mse", "val_loss", "val_effective_sample_size", "val_mse"} <= set(logs)
+    assert any("independent_normal" in line for line in tracker.lines) and '"epochs": 2' in tracker.config
 
 
 class Interrupt(keras.callbacks.Callback):

@@ -440,7 +440,7 @@ def test_bad_architecture():
         iwae_tf.mlp((8, 8, 1), (3, 2), ((4,),))
 
 
-def test_no_loss_or_metrics_to_compile(model):
-    for name in ("loss", "metrics"):
+def test_no_loss_to_compile(model):
+    for name in ("loss", "loss_weights"):
         with pytest.raises(ValueError, match=f"Expected no {name}"):
             model.compile("sgd", **{name: "mse"})

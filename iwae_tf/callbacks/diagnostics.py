@@ -17,6 +17,7 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 from iwae_tf import evaluation, plots
+from iwae_tf.callbacks.hparams import write_hparams
 from iwae_tf.checks import check_count
 from iwae_tf.data import inputs
 from iwae_tf.evaluation.batches import preprocess_batches, score_batches
@@ -29,6 +30,8 @@ from iwae_tf.types import Array
 BUDGET = 0.03
 #: Observations for log p^ and the signal-to-noise ratio of gradients, which are slow.
 SUBSET_SIZE = 100
+#: The scalars that the HParams plugin shows.
+HPARAMS_METRICS = ("bound", "elbo", "log_likelihood", "effective_sample_size")
 #: Lower limit of values in histograms of logarithms.
 TINY = 1e-12
 
@@ -40,7 +43,7 @@ class Diagnostics(keras.callbacks.Callback):
       number of the 64 weights above 0.01), `kl/layer_l`, `active_units/layer_l`, `gradient_snr/encoder` and `/decoder`;
     - histograms: `log_activity/layer_l`, `log_weights` (normalised), `latent_means/layer_1`;
     - images, for models of images: `samples`, `reconstructions`, and `posteriors` if z is a plane;
-    - the HParams plugin: `hparams`, with the last log p^ as the metric;
+    - the HParams plugin: `hparams`, under the name of `log_dir`, with the last values of the first four scalars;
     - the embedding projector, when training ends: means of q(z_1|x) with labels, and the images as sprites.
 
     Args:
@@ -51,7 +54,7 @@ class Diagnostics(keras.callbacks.Callback):
       num_observations: number of observations of `data` to use, the first ones.
       num_samples: k, the importance samples per observation of log p^.
       labels: `[n]`, classes of the observations, for the projector.
-      hparams: dict of numbers, strings and bools. `None` uses the model's own.
+      hparams: the hyperparameters of the training. `None` uses the model's own; an empty dict writes none.
       seed: integer seed of all samples; every epoch uses it anew.
 
     Raises:
@@ -170,20 +173,20 @@ class Diagnostics(keras.callbacks.Callback):
             tf.summary.image(name, render(figure)[np.newaxis])
 
     def _write_hparams(self) -> None:
-        from tensorboard.plugins.hparams import api
-
         model = self.model
-        hparams = self.hparams or {
-            "objective": repr(model.objective),
-            "num_samples": model.objective.num_particles,
-            "depth": len(model.encoder),
-            "latent_sizes": ", ".join(str(int(np.prod(shape))) for shape in model.latent_shapes),
-            "learning_rate": float(model.optimizer.learning_rate.numpy()),
-            "parameters": model.count_params(),
-        }
-        with self._writer.as_default():
-            api.hparams_config([api.HParam(name) for name in hparams], [api.Metric("log_likelihood")])
-            api.hparams(hparams)
+        hparams = self.hparams
+        if hparams is None:
+            hparams = {
+                "objective": repr(model.objective),
+                "num_samples": model.objective.num_particles,
+                "depth": len(model.encoder),
+                "latent_sizes": ", ".join(str(int(np.prod(shape))) for shape in model.latent_shapes),
+                "learning_rate": float(model.optimizer.learning_rate.numpy()),
+                "parameters": model.count_params(),
+            }
+        if hparams:
+            with self._writer.as_default():
+                write_hparams(str(self.log_dir), hparams, HPARAMS_METRICS)
 
     def _write_embeddings(self) -> None:
         from tensorboard.plugins import projector

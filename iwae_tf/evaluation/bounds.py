@@ -38,7 +38,8 @@ def bounds(
 
     Returns:
       A `DataFrame` with a row per k, in rising order: `num_samples`, the mean `bound` over the data, its
-      `standard_error` over the observations and the `sampling_error` of the mean, NaN for the largest k, all in nats.
+      `standard_error` over the observations, and the `sampling_error`, the standard error of the mean for these
+      observations, which comes from the samples alone; NaN for the largest k. All are in nats.
 
     Raises:
       ValueError: if the data do not match the model's input, or a k is not a positive integer.

@@ -124,11 +124,11 @@ def summarize(table: pd.DataFrame) -> dict[str, Any]:
     Returns:
       A dict: the mean `log_likelihood`; its `standard_error` over the observations (their standard deviation over the
       square root of their number) and the ends of its 95 % interval, `low` and `high`; the mean `jackknife`-corrected
-      estimate; `sampling_error`, the root mean square of the importance sampler's own standard errors; the mean
-      `effective_sample_size`; `unreliable`, the share of observations with a Pareto k of 0.7 or more;
-      `num_observations`; and a `verdict` in words. Likelihoods and errors are in nats. A refined table
-      has a dict `amortized` as well: mean `log_likelihood`, mean `effective_sample_size` and the share `unreliable` of
-      q(z|x) alone.
+      estimate; `sampling_error`, the standard error of the mean for these observations, which comes from the importance
+      samples alone (as in `bounds`); the mean `effective_sample_size`; `unreliable`, the share of observations with a
+      Pareto k of 0.7 or more; `num_observations`; and a `verdict` in words. Likelihoods and errors are in nats. A
+      refined table has a dict `amortized` as well: mean `log_likelihood`, mean `effective_sample_size` and the share
+      `unreliable` of q(z|x) alone.
 
     Example:
       ```python
@@ -145,7 +145,7 @@ def summarize(table: pd.DataFrame) -> dict[str, Any]:
         "low": mean - 1.96 * error,
         "high": mean + 1.96 * error,
         "jackknife": float(table.jackknife.mean()),
-        "sampling_error": float(np.sqrt(np.mean(table.standard_error.to_numpy(np.float64) ** 2))),
+        "sampling_error": float(np.linalg.norm(table.standard_error.to_numpy(np.float64)) / n),
         "effective_sample_size": float(table.effective_sample_size.mean()),
         "unreliable": _share_of_unreliable(table.pareto_k),
         "num_observations": n,

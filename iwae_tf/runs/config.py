@@ -45,6 +45,11 @@ class Config(RunOptions):
         if self.beta is not None or self.backward_samples is not None:
             self.make_objective()
 
+    @property
+    def source(self) -> str:
+        """The file that the run trains on, or the name of its data set."""
+        return self.data or self.dataset
+
     def make_objective(self) -> objectives.Objective:
         """Makes the objective of the run."""
         return objectives.get(self.objective, self.num_samples, self.beta, self.backward_samples)

@@ -1,23 +1,27 @@
 """The report of a run: every table and picture on its test data."""
 
 import dataclasses
-import html
+import datetime
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from iwae_tf import data, evaluation, objectives, plots
-from iwae_tf.files import write_whole
+from iwae_tf.files import check_absent, read_json, write_whole
+from iwae_tf.hierarchy import summary
 from iwae_tf.model import IWAE
 from iwae_tf.plots.images import is_image
 from iwae_tf.runs import pages
 from iwae_tf.runs.config import Config
 from iwae_tf.runs.evaluation import load_model
 from iwae_tf.runs.loading import load
+from iwae_tf.runs.topics import TOPICS
 
 #: Test observations for the evaluations that anneal or optimise, which are slow.
 SUBSET_SIZE = 50
@@ -31,7 +35,8 @@ def report(
     """Writes every table and picture of `evaluation` and `plots` on the test data of a run, and a page with all.
 
     The folder `evaluation` of the run gets a CSV file for each table, a PNG file for each picture, and `report.html`,
-    which needs no other file.
+    which needs no other file. The log-likelihoods are those of the run, with the number of samples and the refinement
+    of the last `evaluate`.
 
     Args:
       run: a run folder.
@@ -52,42 +57,71 @@ def report(
       pd.read_csv(page.parent / "active_units.csv")
       ```
     """
-    config, model = Config.read(run), load_model(run)
+    run = Path(run)
+    config, output = Config.read(run), run / "evaluation"
+    check_absent(output, overwrite)
+    model, metrics = load_model(run), read_json(run / "metrics.json")
     splits = load(config, data_dir).splits
-    with write_whole(Path(run) / "evaluation", overwrite) as folder:
+    tables = {
+        "log_likelihood": pd.read_csv(run / "test_log_likelihood.csv", index_col="observation"),
+        **_make_tables(model, splits, config, metrics["test"]["num_samples"], verbose),
+    }
+    figures = _make_figures(model, splits, run, tables, config.seed)
+    with write_whole(output, overwrite) as folder:
         folder.mkdir()
-        tables = _make_tables(model, splits, config, verbose)
-        figures = _make_figures(model, splits, Path(run), tables, config.seed)
-        summary = evaluation.summarize(tables["log_likelihood"])
         for name, table in tables.items():
             table.to_csv(folder / f"{name}.csv", index=False)
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png")
-        numbers = pd.Series({name: value for name, value in summary.items() if name != "verdict"}, name="test data")
-        options = html.escape(json.dumps(dataclasses.asdict(config), indent=2))
-        page = pages.page(
-            Path(run).name,
-            f"<p>{html.escape(summary['verdict'])}</p>",
-            pages.table_html(numbers.to_frame()),
-            *(pages.section(name, pages.figure_html(figure)) for name, figure in figures.items()),
-            *(pages.section(name, pages.summary_html(table)) for name, table in tables.items()),
-            pages.section("configuration", f"<pre>{options}</pre>"),
-        )
-        (folder / "report.html").write_text(page)
-    return Path(run) / "evaluation" / "report.html"
+        first = pages.Section("summary", metrics["test"]["verdict"], _make_summary(run, model, config, metrics))
+        options = pages.preformatted(json.dumps(dataclasses.asdict(config), indent=2))
+        last = pages.Section("configuration", "Every option of the run, enough to repeat it.", options)
+        sections = [first, *_make_sections(tables, folder), last]
+        (folder / "report.html").write_text(pages.page(run.resolve().name, sections))
+    return output / "report.html"
 
 
-def _make_tables(model: IWAE, splits: data.Splits, config: Config, verbose: int) -> dict[str, pd.DataFrame]:
+def _make_summary(run: Path, model: IWAE, config: Config, metrics: dict[str, Any]) -> str:
+    """Returns what was trained on which data, how, for how long and with which versions."""
+    test, training = metrics["test"], metrics["training"]
+    refined = f", q refined by {test['refine']} steps" if test["refine"] else ""
+    duration = datetime.timedelta(seconds=round(training["seconds"]))
+    facts = {
+        "Test log-likelihood": f"{test['log_likelihood']:.3f} \u00b1 {test['standard_error']:.3f} nats "
+        f"({test['num_samples']} samples{refined}; sampling error {test['sampling_error']:.3f})",
+        "Effective sample size": f"{test['effective_sample_size']:.1f}",
+        "Data": f"{config.source}, {test['num_observations']} test observations of shape {model.event_shape}",
+        "Objective": repr(model.objective),
+        "Options": repr(config),
+        "Training": f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)} in {duration} (h:mm:ss)",
+        "Versions": ", ".join(f"{name} {v}" for name, v in read_json(run / "config.json")["versions"].items()),
+    }
+    return pages.facts_html(facts) + pages.preformatted(summary.to_text(model))
+
+
+def _make_sections(tables: dict[str, pd.DataFrame], folder: Path) -> Iterator[pages.Section]:
+    """Yields the sections of the topics that the run has a table or, in the folder, a picture for."""
+    for topic in TOPICS:
+        picture = folder / f"{topic.figure or topic.name}.png"
+        content = [pages.image_html(picture)] if picture.exists() else []
+        if topic.name in tables:
+            content.append(pages.summary_html(tables[topic.name]))
+        if content:
+            yield pages.Section(topic.name, topic.explanation, "".join(content))
+
+
+def _make_tables(
+    model: IWAE, splits: data.Splits, config: Config, test_samples: int, verbose: int
+) -> dict[str, pd.DataFrame]:
     test, seed = splits.test, config.seed
     num_batches = -(-SUBSET_SIZE // config.batch_size)
     subset = np.concatenate([np.asarray(x) for x in test.take(num_batches)])[:SUBSET_SIZE]
     units = evaluation.active_units(model, test, num_samples=NUM_CHAINS, seed=seed)
     tables = {
-        "log_likelihood": evaluation.log_likelihood(model, test, config.test_samples, seed, verbose),
         "active_units": units,
         "active_directions": evaluation.active_units(model, test, num_samples=NUM_CHAINS, rotated=True, seed=seed),
         "kl_of_units": evaluation.kl_of_units(model, test, seed=seed),
-        "decomposition": evaluation.decompose(model, subset, likelihood_samples=config.test_samples, seed=seed),
+        "decomposition": evaluation.decompose(model, subset, likelihood_samples=test_samples, seed=seed),
         "importance_weights": evaluation.importance_weights(model, test, max(config.num_samples, 2), seed),
         "bounds": evaluation.bounds(model, subset, seed=seed),
         "gradient_snr": evaluation.gradient_snr(model, subset, objectives=_estimators(model.objective), seed=seed),
@@ -99,11 +133,9 @@ def _make_tables(model: IWAE, splits: data.Splits, config: Config, verbose: int)
     if hasattr(model.prior, "responsibilities"):
         tables["responsibilities"] = evaluation.responsibilities(model, test, seed=seed)
     if len(tables["kl_of_units"]) == len(units):  # All layers have independent units.
-        tables["without_inactive"] = evaluation.without_inactive(model, subset, units, config.test_samples, seed)
+        tables["without_inactive"] = evaluation.without_inactive(model, subset, units, test_samples, seed)
     if len(model.encoder) == 1:
-        tables["inference_gaps"] = evaluation.inference_gaps(
-            model, subset, likelihood_samples=config.test_samples, seed=seed
-        )
+        tables["inference_gaps"] = evaluation.inference_gaps(model, subset, likelihood_samples=test_samples, seed=seed)
     return tables
 
 

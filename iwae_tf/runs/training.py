@@ -1,5 +1,6 @@
 """Training of a run: a folder with a model and all its results."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import tensorflow as tf
 from keras.src.utils import io_utils
 
 from iwae_tf import builders, callbacks, data
+from iwae_tf.callbacks.hparams import write_hparams
 from iwae_tf.exporting import export
 from iwae_tf.files import find_unfinished, remove, write_whole
 from iwae_tf.layers import StochasticBinarization
@@ -19,6 +21,11 @@ from iwae_tf.runs.config import Config, write_config
 from iwae_tf.runs.evaluation import report_test_data
 from iwae_tf.runs.loading import RunData, load
 from iwae_tf.training import checkpoints, replicas
+
+#: Options that say where or how fast a run trains, but not what it becomes.
+NOT_HPARAMS = ("data_dir", "diagnose", "steps_per_execution")
+#: The results on the test data that HParams shows.
+TEST_RESULTS = ("log_likelihood", "standard_error", "effective_sample_size", "unreliable")
 
 
 class DataDescription(Protocol):
@@ -219,7 +226,20 @@ def _fit_and_report(
         model, folder / "saved_model", config.test_samples, overwrite=True,
         id_column=config.id_column, ignored_columns=run_data.ignored_columns,
     )  # fmt: skip
-    return report_test_data(model, run_data, folder, {"training": training}, verbose)
+    metrics = report_test_data(model, run_data, folder, {"training": training}, verbose)
+    _write_hparams(config, folder, metrics)
+    return metrics
+
+
+def _write_hparams(config: Config, folder: Path, metrics: dict[str, Any]) -> None:
+    """Shows the run in TensorBoard's HParams plugin, under its name and with its results."""
+    hparams = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_HPARAMS}
+    results = {f"test_{name}": metrics["test"][name] for name in TEST_RESULTS}
+    results |= {"active_units": sum(metrics["active_units"].values()), "seconds": metrics["training"]["seconds"]}
+    with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
+        write_hparams(str(folder).removesuffix(".part"), hparams, [*results, "validation/epoch_elbo"])
+        for name, value in results.items():
+            tf.summary.scalar(name, float(value))
 
 
 def _fit(
@@ -247,7 +267,8 @@ def _fit(
             keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         ]
         if config.diagnose:
-            observers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation))
+            # The run writes its own hyperparameters, once its results are there.
+            observers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation, hparams={}))
     # The checkpoint comes last: the others have written the epochs that it counts.
     epochs = fit(model, splits, config, [*observers, checkpointer], verbose, initial_epoch=done)
     return model, {"epochs": epochs, "seconds": checkpointer.seconds, "parameters": model.count_params()}

@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 
 from iwae_tf.hierarchy import Hierarchy, Terms
 from iwae_tf.log_weights import effective_sample_size
+from iwae_tf.metrics import LogWeightMean
 from iwae_tf.objectives import Objective
 
 #: The logs of each observation by name, each `[batch]`.
@@ -80,7 +81,7 @@ class Batch:
 
     def loss(self, terms: Terms) -> tuple[tf.Tensor, Metrics]:
         """Returns the scaled loss of the bound, and the metrics."""
-        metrics = compute_metrics(self.objective, terms, self.model.kl_weight)
+        metrics = compute_metrics(self.model, self.objective, terms, self.model.kl_weight)
         return self.scale_mean(metrics["loss"]), metrics
 
     def inference_loss(self, terms: Terms) -> tf.Tensor:
@@ -118,10 +119,17 @@ class Batch:
         return self.scale(mean_loss(self.model, values, self.sample_weight))
 
 
-def compute_metrics(objective: Objective, terms: Terms, kl_weight: float | tf.Tensor = 1.0) -> Metrics:
-    """Computes the metrics of each observation from `Terms`; `IWAE` lists them. `kl_weight` is the warm-up's weight."""
+def compute_metrics(
+    model: Hierarchy, objective: Objective, terms: Terms, kl_weight: float | tf.Tensor = 1.0
+) -> Metrics:
+    """Computes the metrics of each observation from `Terms`: those that `IWAE` lists, and the model's `LogWeightMean`s.
+
+    `kl_weight` is the warm-up's weight.
+    """
     weights = log_weights(objective, terms, kl_weight)
+    custom = (tracker for tracker in model.trackers if isinstance(tracker, LogWeightMean))
     return {
+        **{metric.name: metric.function(terms.log_weights()) for metric in custom},
         "loss": -objective.bound(weights),
         "elbo": tf.reduce_mean(terms.log_weights(), axis=0),
         "reconstruction": tf.reduce_mean(terms.reconstruction, axis=0),

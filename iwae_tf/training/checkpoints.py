@@ -99,7 +99,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.seconds = time.perf_counter() - self._start
         if not self._write:
             return
-        metrics = [float(variable.numpy()) for variable in get_metric_variables(self.model)] if executions else []
+        metrics = [variable.numpy().tolist() for variable in get_metric_variables(self.model)] if executions else []
         state = {"epoch": epoch, "executions": executions, "metrics": metrics, "seconds": self.seconds}
         with write_whole(self._folder / f"{epoch}-{executions}", overwrite=True) as part:
             part.mkdir()

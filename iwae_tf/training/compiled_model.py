@@ -1,5 +1,7 @@
 """A Keras model whose steps follow an objective, and run as compiled executions."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -10,21 +12,25 @@ from iwae_tf.checks import check_count
 from iwae_tf.data import inputs
 from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.hierarchy import Terms
+from iwae_tf.metrics import LogWeightMean
 from iwae_tf.objectives import ImportanceWeighted, Objective
 from iwae_tf.training import executions, gradients, replicas
-from iwae_tf.training.batches import Metrics, compute_metrics
+from iwae_tf.training.batches import Metrics, compute_metrics, mean_loss
 from iwae_tf.training.executions import Executions, Logs
 from iwae_tf.types import Array
+
+#: What every model logs.
+LOGS = ("loss", "elbo", "reconstruction", "kl", "effective_sample_size")
 
 
 class CompiledModel(ObservationModel):
     """Base of the models that follow an `Objective` over log weights: the steps, their gradients and their compilation.
 
-    A subclass gives the networks: `posterior`, `terms` and `state`, and whatever `gradients` needs. `MultiSampleModel`
-    adds the loop over the data.
+    A subclass gives the networks: `posterior`, `terms`, `reconstruction` and `state`, and whatever `gradients` needs.
+    `MultiSampleModel` adds the loop over the data.
 
     Attributes:
-      trackers: the metrics that `fit` and `evaluate` log.
+      trackers: the metrics of the log weights that `fit` and `evaluate` log: `LOGS`, then the `LogWeightMean`s.
       chooses_steps: whether `fit` chooses the number of steps per execution.
     """
 
@@ -44,6 +50,10 @@ class CompiledModel(ObservationModel):
         """Samples z ~ q(z|x), `num_samples` for each observation, and scores it."""
         raise NotImplementedError
 
+    def reconstruction(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of p(x|z) for one draw z ~ q(z|x) each, `[batch, *event_shape]`."""
+        raise NotImplementedError
+
     def state(self) -> list[Any]:
         """Returns the variables that a call of the networks changes, such as moving averages."""
         raise NotImplementedError
@@ -51,8 +61,7 @@ class CompiledModel(ObservationModel):
     def _set_objective(self, objective: Objective | None) -> None:
         """Sets the objective and makes the metrics, once the networks exist."""
         self.objective = ImportanceWeighted(num_samples=50) if objective is None else objective
-        names = ("loss", "elbo", "reconstruction", "kl", "effective_sample_size")
-        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.trackers = [keras.metrics.Mean(name=name) for name in LOGS]
 
     @property
     def objective(self) -> Objective:
@@ -73,6 +82,8 @@ class CompiledModel(ObservationModel):
         self,
         optimizer: str | keras.optimizers.Optimizer = "adam",
         *,
+        metrics: Sequence[Any] | None = None,
+        weighted_metrics: Sequence[Any] | None = None,
         jit_compile: bool | Literal["auto"] = "auto",
         steps_per_execution: int | Literal["auto"] = "auto",
         run_eagerly: bool = False,
@@ -82,6 +93,10 @@ class CompiledModel(ObservationModel):
 
         Args:
           optimizer: a Keras optimiser or its name.
+          metrics: Keras metrics, their names or functions, which compare x as the likelihood sees it with its
+            reconstruction, the mean of p(x|z) for one z ~ q(z|x); this costs one more sample per observation, without
+            a gradient. Also `metrics.LogWeightMean`s, which cost next to nothing.
+          weighted_metrics: the same, with sample weights.
           jit_compile: whether XLA compiles the steps. `"auto"` does so, on CPU and GPU, unless a layer refuses it.
           steps_per_execution: steps that run as one program; callbacks act between executions. `"auto"` chooses up to
             100, see `executions.steps_per_execution`.
@@ -89,23 +104,56 @@ class CompiledModel(ObservationModel):
           **kwargs: as for `keras.Model.compile`.
 
         Raises:
-          ValueError: if a loss or metrics are given, or `steps_per_execution` is not a positive integer.
+          ValueError: if a loss is given; the metrics are not a list, or one has the name of another log;
+            `steps_per_execution` is not a positive integer; or, under a strategy of several replicas, a metric needs
+            the reconstruction or the model has its own `compute_loss`.
         """
-        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+        for name in ("loss", "loss_weights"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"Expected no {name}: the loss is model.objective's. Received: {kwargs[name]!r}")
+        for name, values in {"metrics": metrics, "weighted_metrics": weighted_metrics}.items():
+            if not isinstance(values, (list, tuple, type(None))):
+                raise ValueError(f"{name} must be a list of metrics. Received: {values!r}")
         self.chooses_steps = steps_per_execution == "auto"
         steps = 1 if self.chooses_steps else check_count(steps_per_execution, "steps_per_execution")
+        lists = self._set_metrics(list(metrics or ()), list(weighted_metrics or ()))
         self.programs.clear()  # they depend on jit_compile too
         super().compile(
-            optimizer, jit_compile=jit_compile, steps_per_execution=steps, run_eagerly=run_eagerly, **kwargs
-        )
+            optimizer, metrics=lists[0], weighted_metrics=lists[1], jit_compile=jit_compile,
+            steps_per_execution=steps, run_eagerly=run_eagerly, **kwargs,
+        )  # fmt: skip
+
+    def _set_metrics(self, *lists: list[Any]) -> list[list[Any] | None]:
+        """Sets the `LogWeightMean`s, and returns the metrics of x and its reconstruction, which are for Keras."""
+        for metric in itertools.chain(*lists):
+            name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", ""))
+            if name in LOGS:
+                raise ValueError(f"metrics must have names other than {', '.join(LOGS)}. Received: {metric!r}")
+        compared = [[metric for metric in part if not isinstance(metric, LogWeightMean)] for part in lists]
+        if self.is_distributed and (any(compared) or self.has_own_loss):
+            received = list(itertools.chain(*compared)) or f"{type(self).__name__}.compute_loss"
+            raise ValueError(
+                "Expected the objective's own loss, and no metrics but metrics.LogWeightMean, under a strategy of "
+                f"several replicas. Received: {received}"
+            )
+        self._tracker.unlock()
+        for tracker in self.trackers[len(LOGS) :]:  # of an earlier `compile`
+            self.trackers.remove(tracker)
+        self.trackers.extend(metric for metric in itertools.chain(*lists) if isinstance(metric, LogWeightMean))
+        self._compile_metrics = None  # Keras would keep an earlier one too.
+        return [part or None for part in compared]
 
     def _resolve_auto_jit_compile(self) -> bool:  # Keras' own requires a GPU too
         return not self.is_distributed and all(layer.supports_jit for layer in self._flatten_layers())
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Does nothing. Under a strategy, Keras would build by a mean over replicas, which uint8 does not have."""
+        """Builds the metrics of x and its reconstruction.
+
+        Keras would also run the model, under a strategy by a mean over replicas, which uint8 does not have.
+        """
+        if self._compile_metrics is not None and not self._compile_metrics.built:
+            x = tf.zeros([1, *self.event_shape], self.dtype_policy.variable_dtype)
+            self._compile_metrics.build(x, x)
 
     @property
     def is_distributed(self) -> bool:
@@ -169,18 +217,87 @@ class CompiledModel(ObservationModel):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return keras.layers.Layer.metrics.fget(self)  # a model's own property would ask `compile` for metrics
+        metrics = keras.layers.Layer.metrics.fget(self)  # a model's own property would add another loss
+        return metrics if self._compile_metrics is None else [*metrics, self._compile_metrics]
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether a subclass overrides `compute_loss`, which the steps then differentiate."""
+        return type(self).compute_loss is not CompiledModel.compute_loss
 
     def train_step(self, data: Any) -> Logs:
         self.optimizer.apply(self.batch_gradients(data), self.trainable_variables)
-        return self.get_metrics_result()
+        return self._compare(data)
 
     def test_step(self, data: Any) -> Logs:
-        self._track(self.compute_batch_metrics(data, self.next_seed()), data)
-        return self.get_metrics_result()
+        if self.has_own_loss:
+            self._track_own_loss(data, training=False)
+        else:
+            self._track(self.compute_batch_metrics(data, self.next_seed()), data)
+        return self._compare(data)
+
+    def _compare(self, data: Any) -> Logs:
+        """Updates the metrics of x and its reconstruction, if there are any, and returns all logs."""
+        if self._compile_metrics is None:
+            return self.get_metrics_result()
+        self._maybe_symbolic_build()
+        x, sample_weight = executions.unpack(self, data)
+        # Derived from the model's next seed, which it leaves to the next step: metrics do not change the training.
+        seed = random.fold_in(tf.cast(tf.convert_to_tensor(self.seed_generator.state), tf.int32), -1)
+        with self.phase(training=False):
+            x = self.preprocess(x, seed)
+            reconstruction = self.reconstruction(x, random.fold_in(seed, 1))
+        return self.compute_metrics(x, x, reconstruction, sample_weight)
+
+    def compute_loss(
+        self,
+        x: Array | None = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: tf.Tensor | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Computes the loss of a batch for a training loop of your own, or for a loss with further terms.
+
+        In training a tape finds the gradient of the objective, whatever its form, for the trainable variables; the loss
+        has no gradient for anything else. `fit` and `evaluate` follow a subclass that overrides this method. It updates
+        all metrics of the log weights but `loss`, which belongs to the step, as in Keras.
+
+        Args:
+          x: data `[batch, *event_shape]`, as in the training set.
+          y: ignored.
+          y_pred: ignored.
+          sample_weight: `[batch]`, or `None`.
+          training: whether to compute the loss of training, with `kl_weight` and dropout, or that of evaluation.
+
+        Returns:
+          The negative bound of the objective, averaged over the batch, plus the layers' own losses, in nats; a scalar.
+
+        Raises:
+          ValueError: if the data do not match the model's input.
+        """
+        data = self.as_input(x), None, sample_weight
+        if training:
+            values, metrics = self.compute_gradients(data, self.next_seed(), scale=False)
+        else:
+            metrics = self.compute_batch_metrics(data, self.next_seed())
+        loss = mean_loss(self, metrics.pop("loss"), sample_weight)
+        self._track(metrics, data)
+        return gradients.attach(loss, values, self.trainable_variables) if training else loss
+
+    def _track_own_loss(self, data: Any, training: bool) -> tf.Tensor:
+        """Computes and logs the loss of a subclass that overrides `compute_loss`."""
+        x, sample_weight = executions.unpack(self, data)
+        loss = self._compute_loss(x, None, None, sample_weight, training)
+        self.trackers[0].update_state(loss, sample_weight=tf.shape(x)[0])
+        return loss
 
     def batch_gradients(self, data: Any) -> gradients.Gradients:
         """Returns the gradients of the loss of a batch for the trainable variables, and updates the metrics."""
+        if self.has_own_loss:
+            with tf.GradientTape() as tape:
+                loss = self.optimizer.scale_loss(self._track_own_loss(data, training=True))
+            return tape.gradient(loss, self.trainable_variables)
         objective, (x, sample_weight) = self.objective, executions.unpack(self, data)
         # A layer's state (batch normalisation) and the KL of free bits are computed from the whole batch.
         whole = self.state() or any(part.free_bits for part in (objective, objective.inference) if part)
@@ -189,12 +306,16 @@ class CompiledModel(ObservationModel):
         by_part = list(map(self._gradients, parts))
         return [tf.add_n(part) / len(part) if len(part) > 1 else part[0] for part in zip(*by_part, strict=True)]
 
-    def compute_gradients(self, data: Any, seed: tf.Tensor) -> tuple[gradients.Gradients, Metrics]:
-        """Computes the gradients of the loss of a batch, and its metrics, each `[batch]`."""
+    def compute_gradients(self, data: Any, seed: tf.Tensor, scale: bool = True) -> tuple[gradients.Gradients, Metrics]:
+        """Computes the gradients of the loss of a batch, and its metrics, each `[batch]`.
+
+        With `scale` the optimiser scales the loss before it is differentiated, which its `apply` undoes.
+        """
         x, sample_weight = executions.unpack(self, data)
+        options = {"scale": self.optimizer.scale_loss} if scale else {}
         with self.phase(training=True):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
-            return gradients.compute(self, self.objective, x, seed, sample_weight, self.optimizer.scale_loss)
+            return gradients.compute(self, self.objective, x, seed, sample_weight, **options)
 
     def compute_batch_metrics(self, data: Any, seed: tf.Tensor) -> Metrics:
         """Computes the metrics of a batch in evaluation, each `[batch]`; the weight of the KL is 1."""
@@ -202,7 +323,7 @@ class CompiledModel(ObservationModel):
         with self.phase(training=False):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
             terms = self.terms(x, self.posterior(x), objective.num_particles, seed, objective.analytic_kl)
-        return compute_metrics(objective, terms)
+        return compute_metrics(self, objective, terms)
 
     def _gradients(self, data: Any) -> gradients.Gradients:
         """Returns the gradients of the loss of a part of a batch, and updates the metrics."""
@@ -213,12 +334,17 @@ class CompiledModel(ObservationModel):
     def _track(self, metrics: Metrics, data: Any) -> None:
         _, sample_weight = executions.unpack(self, data)
         for tracker in self.trackers:
-            tracker.update_state(metrics[tracker.name], sample_weight=sample_weight)
+            if tracker.name in metrics:
+                tracker.update_state(metrics[tracker.name], sample_weight=sample_weight)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
+        if not config:
+            return config
+        metrics = [*(config["metrics"] or ()), *map(keras.saving.serialize_keras_object, self.trackers[len(LOGS) :])]
         # The choice rather than its result: otherwise a reloaded model would run one step at a time.
-        return {**config, "steps_per_execution": "auto"} if config and self.chooses_steps else config
+        steps = "auto" if self.chooses_steps else config["steps_per_execution"]
+        return {**config, "metrics": metrics or None, "steps_per_execution": steps}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -11,6 +11,7 @@ Values per observation are averaged over the batch, so that gradients of parts o
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -70,6 +71,16 @@ def compute(
     if inference.sleep:
         gradients = _mix_in(model, gradients, _differentiate_dreams(batch), inference.sleep)
     return gradients, values
+
+
+def attach(loss: tf.Tensor, gradients: Gradients, variables: list[Any]) -> tf.Tensor:
+    """Returns the loss with these gradients for the variables, whatever its own gradients are.
+
+    Every gradient of an objective then arrives at a tape, those too that no loss has, such as the gradient of DReG.
+    """
+    pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+    linear = tf.add_n([tf.reduce_sum(tf.stop_gradient(g) * tf.convert_to_tensor(v)) for g, v in pairs])
+    return tf.stop_gradient(loss) + (linear - tf.stop_gradient(linear))
 
 
 def check_objective(model: Hierarchy, objective: Objective) -> None:

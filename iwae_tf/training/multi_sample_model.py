@@ -21,12 +21,8 @@ Callbacks: TypeAlias = keras.callbacks.Callback | keras.callbacks.CallbackList |
 class MultiSampleModel(CompiledModel):
     """Base of the models that an `Objective` over log weights trains: fitting, likelihoods and saving.
 
-    A subclass gives the networks, see `CompiledModel`, and `reconstruction`.
+    A subclass gives the networks, see `CompiledModel`.
     """
-
-    def reconstruction(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the mean of p(x|z) for one draw z ~ q(z|x) each, `[batch, *event_shape]`."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------ fitting
 

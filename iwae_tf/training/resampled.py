@@ -107,7 +107,7 @@ def choose_samples(batch: Batch) -> ResampledBatch:
         bound=factors * take(bound, indices),
         inference=factors * take(of_inference, indices),
         path=take(batch.path_factors(terms), indices) if inference.path_weights else None,
-        metrics=compute_metrics(objective, terms, model.kl_weight),
+        metrics=compute_metrics(model, objective, terms, model.kl_weight),
     )
     fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
     return ResampledBatch(**fields, chosen=chosen)

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import iwae_tf
 from iwae_tf import callbacks, evaluation, layers
 
-from ..fixtures import small_model
+from ..fixtures import read_hparams, small_model
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,14 @@ def test_histograms_images_and_hyperparameters(logged):
     tags = set(events.Tags()["tensors"])
     assert {"log_activity/layer_1", "log_weights", "latent_means/layer_1"} <= tags
     assert {"samples", "reconstructions", "posteriors"} <= tags
-    assert any("hparams" in tag for tag in tags)
+
+
+def test_hparams_shows_the_training_by_its_folder(logged):
+    _, folder, events = logged
+    session, scalars = read_hparams(folder)
+    assert session.group_name == str(folder.parent)
+    assert session.hparams["latent_sizes"].string_value == "2"
+    assert scalars["log_likelihood"] == pytest.approx(scalar(events, "log_likelihood")[2])
 
 
 def test_projector_has_means_labels_and_sprites(logged):

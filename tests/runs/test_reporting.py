@@ -1,10 +1,12 @@
 """Reports of small runs."""
 
 import dataclasses
+import html
 import json
 import re
 import shutil
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from iwae_tf import data, plots, runs
 from iwae_tf.runs import reporting
 from iwae_tf.runs.config import write_config
 
-from ..fixtures import invoke
+from ..fixtures import invoke, read_hparams
 
 CONFIG = runs.Config(
     latent_sizes=(2,), hidden_sizes=((16,),), num_samples=3, epochs=1, test_samples=50
@@ -36,6 +38,16 @@ def folders(tmp_path_factory):
     return folder
 
 
+def change(run, to, metrics=(), **options):
+    """Copies a run with other metrics of the test data and other options."""
+    other = shutil.copytree(run, to)
+    write_config(dataclasses.replace(CONFIG, **options), other)
+    content = json.loads((other / "metrics.json").read_text())
+    content["test"].update(metrics)
+    (other / "metrics.json").write_text(json.dumps(content))
+    return other
+
+
 def test_report_has_every_table_and_picture(folders, monkeypatch):
     monkeypatch.setattr(reporting, "SUBSET_SIZE", 5)
     labels, draw = [], plots.aggregated_posterior
@@ -52,11 +64,34 @@ def test_report_has_every_table_and_picture(folders, monkeypatch):
     assert {path.stem for path in folder.glob("*.png")} == figures
     assert all(len(pd.read_csv(path)) for path in folder.glob("*.csv"))
     text = page.read_text()
-    assert text.count("<img src=") == len(figures)
-    assert not re.search(r"(src|href)=.(?!data:)", text), "no other file"
-    assert "Pareto k" in text
+    assert set(re.findall(r'<img alt="(\w+)"', text)) == figures
+    assert not re.search(r"(src|href)=.(?!data:|#)", text), "no other file"
+    sections = re.findall(r'<section id="(\w+)"><h2>[^<]+</h2><p>[^<]{20,}</p>', text)
+    assert sections == re.findall(r'<a href="#(\w+)">', text), "all have an explanation and are in the contents"
+    assert tables - {"responsibilities"} <= set(sections)
     with pytest.raises(FileExistsError):
         runs.report(folders / "iwae", verbose=0)
+
+
+def test_the_top_of_a_report(folders, tmp_path, monkeypatch):
+    """The data, the model, the objective, the time, the versions, and the likelihood as it was evaluated last."""
+    monkeypatch.setattr(reporting, "_make_tables", lambda *_: {"bounds": pd.DataFrame({"bound": [-25.43612]})})
+    monkeypatch.setattr(reporting, "_make_figures", lambda *_: {})
+    run = shutil.copytree(folders / "elbo", tmp_path / "run")
+    test = runs.evaluate(run, test_samples=30, verbose=0, refine=5)["test"]
+    text = html.unescape(runs.report(run, verbose=0).read_text())
+    for fact in (
+        f"{test['log_likelihood']:.3f} \u00b1 {test['standard_error']:.3f} nats (30 samples, q refined by 5 steps",
+        "digits, 250 test observations of shape (8, 8, 1)",
+        "ImportanceWeighted(num_samples=3",
+        "1 epoch in 0:00:",
+        f"keras {keras.__version__}",
+        "p(x|z1)",
+        "-25.436",
+        "amortized log likelihood",
+        test["verdict"],
+    ):
+        assert fact in text, fact
 
 
 def test_compare_shows_what_differs(folders, tmp_path):
@@ -68,8 +103,9 @@ def test_compare_shows_what_differs(folders, tmp_path):
     assert list(table.difference) == pytest.approx([0.0, -1.0])
     assert list(table.difference_standard_error) == pytest.approx([0.0, (1 / 12 / 250) ** 0.5], rel=0.01)
     assert {path.name for path in (tmp_path / "both").iterdir()} == {
-        "comparison.csv", "comparison.html", "histories.png"
-    }  # fmt: skip
+        "comparison.csv", "comparison.html", "histories.png", "losses_1.png", "losses_2.png"
+    }, "no losses of different bounds on one axis"  # fmt: skip
+    assert "-1.000 \u00b1 0.018" in (tmp_path / "both" / "comparison.html").read_text()
     with pytest.raises(ValueError, match=r"at least two runs. Received: 1"):
         runs.compare([folders / "iwae"], tmp_path / "one")
     with pytest.raises(FileNotFoundError):
@@ -77,27 +113,48 @@ def test_compare_shows_what_differs(folders, tmp_path):
     assert not (tmp_path / "one").exists()
 
 
+def test_compare_averages_over_seeds(folders, tmp_path):
+    """Objectives that differ in their gradients alone share a bound, and an axis."""
+    others = [change(folders / "iwae", tmp_path / f"{i}", {"log_likelihood": -30.0 - i}, seed=i) for i in (1, 2, 4)]
+    others.append(change(folders / "iwae", tmp_path / "dreg", {"log_likelihood": -20.0}, objective="dreg"))
+    with pytest.warns(UserWarning, match="different seeds"):
+        table = runs.compare(others, tmp_path / "all")
+    seeds = pd.read_csv(tmp_path / "all" / "seeds.csv")
+    pd.testing.assert_frame_equal(runs.average_seeds(table), seeds, check_dtype=False)
+    assert list(seeds.objective) == ["dreg", "iwae"] and list(seeds.num_runs) == [1, 3] and "seed" not in seeds
+    np.testing.assert_allclose(seeds.test_log_likelihood, [-20, -30 - 7 / 3])
+    np.testing.assert_allclose(seeds.test_log_likelihood_spread, [np.nan, np.std([1, 2, 4], ddof=1)])
+    assert not list((tmp_path / "all").glob("losses*"))
+    result = invoke("compare", *others, "-o", tmp_path / "again")
+    assert "Warning: The runs have different seeds" in result.output
+    assert f"-32.333 \u00b1 {np.std([1, 2, 4], ddof=1):.3f}" in result.output
+
+
 @pytest.mark.parametrize(
-    ("options", "warning"),
+    ("options", "metrics", "warning"),
     [
-        ({"dataset": "mnist"}, "different data sets, digits, mnist"),
-        ({"likelihood": "logistic"}, "Some runs model binary images and others grey ones"),
-        ({"seed": 1}, "different seeds, so that each has binarised"),
-        ({"test_samples": 60}, "different numbers of test samples"),
+        ({"dataset": "mnist"}, {}, "different data sets, digits, mnist"),
+        ({"likelihood": "logistic"}, {}, "Some runs model binary images and others grey ones"),
+        ({"seed": 1}, {}, "different seeds, so that each has binarised"),
+        ({}, {"num_samples": 60}, "different numbers of test samples"),
+        ({}, {"refine": 50}, "q refined by different numbers of steps"),
     ],
 )
-def test_compare_warns_of_what_cannot_be_compared(folders, tmp_path, options, warning):
-    other = shutil.copytree(folders / "elbo", tmp_path / "other")
-    write_config(dataclasses.replace(CONFIG, **options), other)
-    metrics = json.loads((other / "metrics.json").read_text())
-    metrics["test"]["num_samples"] = options.get("test_samples", CONFIG.test_samples)
-    (other / "metrics.json").write_text(json.dumps(metrics))
+def test_compare_warns_of_what_cannot_be_compared(folders, tmp_path, options, metrics, warning):
+    other = change(folders / "elbo", tmp_path / "other", metrics, **options)
     with pytest.warns(UserWarning, match=warning):
         table = runs.compare([f"{folders / 'iwae'}/", other], tmp_path / "both")
     assert warning in (tmp_path / "both" / "comparison.html").read_text()
     assert table.difference.isna().iloc[1] == ("dataset" in options)
-    result = invoke("compare", folders / "iwae", other, "-o", tmp_path / "again")
-    assert result.exit_code == 0 and "Warning: " in result.output and warning in result.output
+
+
+def test_hparams_shows_a_run_by_its_name_with_its_results(folders):
+    run = folders / "iwae"
+    session, scalars = read_hparams(run / "tensorboard")
+    assert session.group_name == str(run)
+    assert session.hparams["objective"].string_value == "iwae" and session.hparams["num_samples"].number_value == 3
+    test = json.loads((run / "metrics.json").read_text())["test"]
+    assert scalars["test_log_likelihood"] == pytest.approx(test["log_likelihood"])
 
 
 def test_evaluation_with_a_refined_q(folders, tmp_path):
