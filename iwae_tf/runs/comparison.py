@@ -184,7 +184,7 @@ def _identify_bound(config: Config) -> tuple:
     log_weights = random.normal([objective.num_particles, 8], random.as_seed(0))
     values = np.round(objective.bound(log_weights).numpy(), 4)
     weights = objective.num_particles, objective.kl_weight, objective.free_bits
-    return config.source, config.likelihood, weights, tuple(values)
+    return config.source, config.likelihood or "bernoulli", weights, tuple(values)
 
 
 def _find_differences(runs: Iterable[str], configs: Mapping[str, Config]) -> pd.DataFrame:
@@ -193,7 +193,9 @@ def _find_differences(runs: Iterable[str], configs: Mapping[str, Config]) -> pd.
     best = next(iter(scores))
     rows = {}
     for run in runs:
-        same = configs[run].source == configs[best].source and len(scores[run]) == len(scores[best])
+        # The seed of a run chooses the rows of a file that it tests.
+        tested = [(config.source, config.seed if config.data else None) for config in (configs[run], configs[best])]
+        same = tested[0] == tested[1] and len(scores[run]) == len(scores[best])
         differences = scores[run] - scores[best] if same else np.full(2, np.nan)
         error = differences.std(ddof=1) / len(differences) ** 0.5 if len(differences) > 1 else np.nan
         rows[run] = {"difference": differences.mean(), "difference_standard_error": error}
@@ -205,13 +207,16 @@ def _find_obstacles(configs: Mapping[str, Config], table: pd.DataFrame) -> Itera
     datasets = sorted({config.source for config in configs.values()})
     if len(datasets) > 1:
         yield f"The runs have different data sets, {', '.join(datasets)}: their likelihoods cannot be compared."
-    binary = {config.likelihood == "bernoulli" for config in configs.values()}
+    binary = {config.likelihood in (None, "bernoulli") for config in configs.values()}
     if len(binary) > 1:
         yield (
             "Some runs model binary images and others grey ones: the first have probabilities and the others densities "
             "or probabilities of grey values, which cannot be compared."
         )
-    if binary != {False} and len({config.seed for config in configs.values()}) > 1:
+    has_seeds = len({config.seed for config in configs.values()}) > 1
+    if has_seeds and any(config.data for config in configs.values()):
+        yield "The runs have different seeds, so that each tests other rows of the file."
+    elif has_seeds and binary != {False}:
         yield (
             "The runs have different seeds, so that each has binarised the test images for itself, which adds noise to "
             "the differences."

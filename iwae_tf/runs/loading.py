@@ -23,7 +23,7 @@ class RunData:
     """The data of a run.
 
     Attributes:
-      config: the configuration, with the likelihood that fits the data.
+      config: the configuration; that of a file has the likelihood that fits its values.
       splits: training, validation and test data.
       columns: the columns of a table; none for other data.
       ignored_columns: names of the columns of the file that are not modelled.
@@ -65,8 +65,7 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
     """
     if config.data is None:
         splits = data.load(config.dataset, config.batch_size, data_dir or config.data_dir, config.seed)
-        config = dataclasses.replace(config, likelihood=config.likelihood or "bernoulli")
-        return RunData(config, splits, description=f"{config.dataset}; likelihood: {config.likelihood}")
+        return RunData(config, splits, description=f"{config.dataset}; likelihood: {config.likelihood or 'bernoulli'}")
     rows, names = read(config.data, config.limit)
     ignored: tuple[str, ...] = ()
     if isinstance(rows, pd.DataFrame):
