@@ -1,0 +1,1 @@
+"""The commands of the command line, and how functions become commands."""
