@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from iwae_tf import plots, random
 from iwae_tf.files import read_json, write_whole
 from iwae_tf.runs import pages
-from iwae_tf.runs.config import Config
+from iwae_tf.runs.config import INCIDENTAL, Config
 
 #: The options of runs, as the columns of a comparison.
 OPTIONS = [field.name for field in dataclasses.fields(Config)]
@@ -98,7 +98,7 @@ def average_seeds(table: pd.DataFrame) -> pd.DataFrame:
       runs.average_seeds(table).test_log_likelihood_spread  # in nats
       ```
     """
-    options = [name for name in OPTIONS if name in table and name not in ("seed", "data_dir")]
+    options = [name for name in OPTIONS if name in table and name not in ("seed", *INCIDENTAL)]
     groups = table.groupby(table[options].apply(tuple, axis=1) if options else np.zeros(len(table)), sort=False)
     rows = []
     for _, group in groups:
@@ -113,7 +113,7 @@ def shorten(table: pd.DataFrame) -> pd.DataFrame:
     """Shortens the table of `compare` or `average_seeds` to the columns that decide, as texts that fit a page."""
     is_averaged = "num_runs" in table
     error = "test_log_likelihood_spread" if is_averaged else "test_standard_error"
-    columns = {name.replace("_", " "): table[name] for name in OPTIONS if name in table}
+    columns = {name.replace("_", " "): table[name] for name in OPTIONS if name in table and name not in INCIDENTAL}
     if is_averaged:
         columns["runs"] = table.num_runs
     columns["log-likelihood"] = _join_error(table.test_log_likelihood, table[error])
@@ -172,7 +172,7 @@ def _draw_histories(configs: Mapping[str, Config]) -> dict[str, Figure]:
     if len(bounds) == 1:
         return {"histories": plots.histories(runs)}
     losses = {f"losses_{i}": plots.histories(group, ("loss", "val_loss")) for i, group in enumerate(bounds.values(), 1)}
-    return {"histories": plots.histories(runs, ("elbo", "val_elbo", "kl", "effective_sample_size")), **losses}
+    return {"histories": plots.histories(runs, ("elbo", "val_elbo", "reconstruction", "kl")), **losses}
 
 
 def _identify_bound(config: Config) -> tuple:

@@ -13,6 +13,9 @@ from iwae_tf.checks import check_run_options
 from iwae_tf.files import find_in_run, read_json
 from iwae_tf.options import NAMES, RunOptions
 
+#: Options that say where or how fast a run trains, but not what it becomes.
+INCIDENTAL = ("data_dir", "diagnose", "steps_per_execution")
+
 
 def choices() -> dict[str, Collection[str]]:
     """Returns the names to choose from for every field of `Config` that is a name, with the registered names."""

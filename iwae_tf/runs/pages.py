@@ -2,6 +2,7 @@
 
 import base64
 import html
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +15,17 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 76em; margin: 0 auto; padding: 1em; color: #222; }}
-h1, h2 {{ line-height: 1.2; overflow-wrap: anywhere; }} h2 {{ margin-top: 2em; }} p {{ max-width: 46em; }}
+h1, h2 {{ line-height: 1.2; overflow-wrap: anywhere; }} section + section {{ margin-top: 3em; }} h2 {{ margin-top: 0; }}
+p {{ max-width: 46em; }}
 nav ul {{ list-style: none; padding: 0; columns: 9em; }} nav a {{ color: #1a5fb4; text-decoration: none; }}
-.frame {{ overflow-x: auto; margin: 1em 0; }} img {{ max-width: 100%; height: auto; }}
+.frame {{ overflow-x: auto; margin: 1em 0; }} img {{ max-width: 100%; max-height: 36em; width: auto; height: auto; }}
 table {{ border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }}
 td, th {{ border-bottom: 1px solid #ddd; padding: .25em .7em; text-align: right; vertical-align: top; }}
+td {{ white-space: nowrap; }}
 th {{ font-weight: 600; text-align: left; }} thead th {{ text-align: right; }}
-.facts td {{ text-align: left; overflow-wrap: anywhere; }}
+.facts td {{ text-align: left; white-space: normal; overflow-wrap: anywhere; }}
 pre {{ margin: 0; font-size: 13px; line-height: 1.4; }}
+@media (max-width: 40em) {{ img.wide {{ max-width: none; width: 44em; }} }}
 @media (min-width: 60em) {{
   body {{ display: grid; grid-template-columns: 11em minmax(0, 1fr); column-gap: 2.5em; }} h1 {{ grid-column: 1 / 3; }}
   nav {{ position: sticky; top: 1em; align-self: start; font-size: 14px; }} nav ul {{ columns: auto; }}
@@ -34,6 +38,8 @@ pre {{ margin: 0; font-size: 13px; line-height: 1.4; }}
 {sections}
 </main></body></html>
 """
+#: Words of headings in capitals.
+ABBREVIATIONS = ("ais", "bdmc", "kl", "snr")
 #: Tables with more rows are summarised.
 MAX_ROWS = 30
 
@@ -54,8 +60,8 @@ class Section(NamedTuple):
     @property
     def heading(self) -> str:
         """The heading in words."""
-        words = self.name.replace("_", " ")
-        return words[0].upper() + words[1:]
+        words = [word.upper() if word in ABBREVIATIONS else word for word in self.name.split("_")]
+        return " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
 
 
 def page(title: str, sections: Iterable[Section]) -> str:
@@ -116,5 +122,9 @@ def format_number(value: Any) -> str:
 
 def image_html(path: Path) -> str:
     """Returns the image of a PNG file as HTML, with the image in it; its name is read where images are not shown."""
-    encoded = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{encoded}">'
+    content = path.read_bytes()
+    width, height = struct.unpack(">II", content[16:24])
+    # A phone shows a row of panels at a size that can be read, and scrolls.
+    shape = ' class="wide"' * (width > 2 * height)
+    encoded = base64.b64encode(content).decode()
+    return f'<div class="frame"><img alt="{html.escape(path.stem)}"{shape} src="data:image/png;base64,{encoded}"></div>'

@@ -21,13 +21,13 @@ TOPICS = (
     Topic(
         "log_likelihood",
         "log p(x) of each test observation, estimated by the bound with many samples, in nats: higher is better. "
-        "standard_error is the error of that estimate alone, and from a Pareto k of 0.7 up the estimate cannot be "
+        "The standard error is that of the estimate alone, and from a Pareto k of 0.7 up the estimate cannot be "
         "trusted and is probably too low. The columns that begin with amortized are those of q before its refinement.",
     ),
     Topic(
         "histories",
-        "The metrics by epoch. loss is the negative bound of the training data, val_loss that of the validation data: "
-        "where val_loss rises while loss falls, the model overfits.",
+        "The metrics by epoch. The loss is the negative bound of the training data, the val loss that of the "
+        "validation data: where the val loss rises while the loss falls, the model overfits.",
     ),
     Topic(
         "samples",
@@ -45,13 +45,13 @@ TOPICS = (
     Topic(
         "bounds",
         "L_k against the number of samples k, over some of the test observations. It rises towards log p(x): if it "
-        "still rises at the largest k, log p(x) is higher. standard_error comes from the choice of observations, "
-        "sampling_error from the samples.",
+        "still rises at the largest k, log p(x) is higher. The standard error comes from the choice of observations, "
+        "the sampling error from the samples.",
     ),
     Topic(
         "ais",
         "log p(x) of some of the test observations by annealed importance sampling, which needs no q. Where it is well "
-        "above log_likelihood, the latter is too low because q is poor.",
+        "above the estimate with q, that estimate is too low because q is poor.",
     ),
     Topic(
         "bdmc",
@@ -60,8 +60,8 @@ TOPICS = (
     ),
     Topic(
         "decomposition",
-        "Where the nats go, for some of the test observations. elbo = -(distortion + rate); negative_kl is the nats "
-        "that the ELBO loses because q is not the posterior; flagged marks a bound above a trustworthy log p(x).",
+        "Where the nats go, for some of the test observations. elbo = -(distortion + rate); the negative KL is what "
+        "the ELBO loses because q is not the posterior; flagged marks a bound above a trustworthy log p(x).",
     ),
     Topic(
         "inference_gaps",

@@ -17,13 +17,11 @@ from iwae_tf.exporting import export
 from iwae_tf.files import find_unfinished, remove, write_whole
 from iwae_tf.layers import StochasticBinarization
 from iwae_tf.model import IWAE
-from iwae_tf.runs.config import Config, write_config
+from iwae_tf.runs.config import INCIDENTAL, Config, write_config
 from iwae_tf.runs.evaluation import report_test_data
 from iwae_tf.runs.loading import RunData, load
 from iwae_tf.training import checkpoints, replicas
 
-#: Options that say where or how fast a run trains, but not what it becomes.
-NOT_HPARAMS = ("data_dir", "diagnose", "steps_per_execution")
 #: The results on the test data that HParams shows.
 TEST_RESULTS = ("log_likelihood", "standard_error", "effective_sample_size", "unreliable")
 
@@ -233,7 +231,7 @@ def _fit_and_report(
 
 def _write_hparams(config: Config, folder: Path, metrics: dict[str, Any]) -> None:
     """Shows the run in TensorBoard's HParams plugin, under its name and with its results."""
-    hparams = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_HPARAMS}
+    hparams = {name: value for name, value in dataclasses.asdict(config).items() if name not in INCIDENTAL}
     results = {f"test_{name}": metrics["test"][name] for name in TEST_RESULTS}
     results |= {"active_units": sum(metrics["active_units"].values()), "seconds": metrics["training"]["seconds"]}
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):

@@ -115,7 +115,8 @@ def test_compare_shows_what_differs(folders, tmp_path):
 
 def test_compare_averages_over_seeds(folders, tmp_path):
     """Objectives that differ in their gradients alone share a bound, and an axis."""
-    others = [change(folders / "iwae", tmp_path / f"{i}", {"log_likelihood": -30.0 - i}, seed=i) for i in (1, 2, 4)]
+    others = [change(folders / "iwae", tmp_path / f"{i}", {"log_likelihood": -30.0 - i}, seed=i) for i in (1, 2)]
+    others.append(change(folders / "iwae", tmp_path / "4", {"log_likelihood": -34.0}, seed=4, diagnose=True))
     others.append(change(folders / "iwae", tmp_path / "dreg", {"log_likelihood": -20.0}, objective="dreg"))
     with pytest.warns(UserWarning, match="different seeds"):
         table = runs.compare(others, tmp_path / "all")
