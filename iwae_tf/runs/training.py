@@ -198,6 +198,25 @@ def _fit_and_report(
 ) -> dict[str, Any]:
     """Trains a model, and writes it and its results to the folder."""
     model, splits, training = _fit(config, strategy, folder, verbose, checkpoint_every)
+    return write_results(model, splits, config, folder, training, verbose)
+
+
+def write_results(
+    model: IWAE, splits: data.Splits, config: Config, folder: Path, training: dict[str, Any], verbose: int
+) -> dict[str, Any]:
+    """Writes a trained model, its export and its results on the test data to the folder of a run.
+
+    Args:
+      model: the trained model.
+      splits: the data set.
+      config: the configuration of the run.
+      folder: an existing folder.
+      training: the metrics of the training: `epochs`, `seconds` and `parameters`.
+      verbose: 1 shows a progress bar.
+
+    Returns:
+      The metrics, as `train` returns them.
+    """
     model.save(folder / "model.keras")
     export(model, folder / "saved_model", config.test_samples, overwrite=True)
     return report_test_data(model, splits, config, folder, {"training": training}, verbose)
