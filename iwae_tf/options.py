@@ -79,7 +79,7 @@ class SpaceOptions:
     num_samples: Annotated[IntSpace, "Importance samples.", "Models to try"] = (5, 50)
     depth: Annotated[IntSpace, "Stochastic layers."] = (1, 3)
     learning_rate: Annotated[FloatSpace, "Learning rate of Adam."] = (3e-4, 5e-3)
-    latent_size: Annotated[IntSpace, "Size of z_1, halved from layer to layer."] = 50
+    latent_size: Annotated[IntSpace, "Size of z_1, halved from layer to layer."] = (10, 100)
     hidden_size: Annotated[IntSpace, "Width of the hidden layers next to x, halved from layer to layer."] = 200
     objective: Annotated[NameSpace, "Objectives, as for train."] = RunOptions.objective
     beta: Annotated[FloatSpace | None, "Beta of the objectives that have one, as for train."] = None
@@ -104,7 +104,7 @@ class SearchOptions:
     tuner: Annotated[str, "Tuner: {names}.", "Search"] = "random"
     max_trials: Annotated[int | None, "Maximum number of trials. Default: 20; with hyperband one full pass."] = None
     epochs: Annotated[int, "Maximum epochs of a trial; with hyperband of the longest trials."] = RunOptions.epochs
-    factor: Annotated[int, "With hyperband: of this many trials one goes on to the next round."] = 3
+    factor: Annotated[int, "With hyperband: one of this many trials goes on to the next round."] = 3
     finalists: Annotated[int, "Best trials that are scored again, with the defaults, before one is chosen."] = 3
     dataset: Annotated[str, "Data set, as for train."] = RunOptions.dataset
     data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = RunOptions.data_dir

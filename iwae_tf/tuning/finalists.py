@@ -25,7 +25,7 @@ def score_finalists(
 ) -> pd.DataFrame:
     """Scores the best trials of a search and its first trial again, each with the weights of its best epoch.
 
-    Other noise, more samples and more observations than those of the search tell the better model from the luckier.
+    Other noise, more samples and more observations than in the search separate the better models from the luckier.
 
     Args:
       tuner: the tuner after its search.
@@ -66,7 +66,7 @@ def write_best(tuner: keras_tuner.Tuner, trial: Trial, splits: data.Splits, fold
     with write_whole(folder / "best", overwrite=True) as run:
         run.mkdir()
         write_config(config, run)
-        history = _read_history(tuner, trial)
+        history = read_history(tuner, trial)
         history.to_csv(run / "history.csv", index=False)
         shutil.copytree(folder / "tensorboard" / trial.trial_id / "execution0", run / "tensorboard")
         model = tuner.load_model(trial)
@@ -75,11 +75,11 @@ def write_best(tuner: keras_tuner.Tuner, trial: Trial, splits: data.Splits, fold
         write_results(model, splits, config, run, training, verbose)
 
 
-def _read_history(tuner: keras_tuner.Tuner, trial: Trial) -> pd.DataFrame:
+def read_history(tuner: keras_tuner.Tuner, trial: Trial) -> pd.DataFrame:
     """Reads the history of a trial up to its best epoch, including that of a trial that it continued."""
     history = pd.read_csv(Path(tuner.get_trial_dir(trial.trial_id)) / "history.csv")
     history = history[history.epoch < count_epochs(trial)]
     if "tuner/trial_id" not in trial.hyperparameters.values:
         return history
-    before = _read_history(tuner, tuner.oracle.get_trial(trial.hyperparameters.values["tuner/trial_id"]))
+    before = read_history(tuner, tuner.oracle.get_trial(trial.hyperparameters.values["tuner/trial_id"]))
     return pd.concat([before, history.assign(seconds=history.seconds + before.seconds.iloc[-1])], ignore_index=True)

@@ -34,8 +34,8 @@ class IWAEHyperModel(keras_tuner.HyperModel):
 
     Each argument from `num_samples` to `prior` is a value, which is fixed; a list, from which each trial takes a value;
     or a tuple `(low, high)` of numbers, between which each trial takes a number, including both ends. A searched
-    hyperparameter has the name of its argument. Its default, with which the tuners of `make_tuner` begin, is that of
-    `iwae-tf train`; or else the nearest end of the range, or the first value of the list.
+    hyperparameter has the name of its argument. Its default is the value of `iwae-tf train` if the space contains it,
+    otherwise the nearest end of the range or the first value of the list. The tuners of `make_tuner` begin with it.
 
     Compare trials by `val_log_likelihood`, which `fit` adds to the logs of every epoch and so to the metrics of the
     trial; see `callbacks.ValidationLogLikelihood`. Never compare them by `val_loss`, the bound of each trial's own
@@ -70,7 +70,7 @@ class IWAEHyperModel(keras_tuner.HyperModel):
 
       hypermodel = tuning.IWAEHyperModel(
           splits.event_shape, splits.mean, num_samples=(1, 10), objective=["iwae", "dreg"], depth=1, hidden_size=20)
-      hypermodel.searched  # ["num_samples", "learning_rate", "objective"]
+      hypermodel.searched  # ["num_samples", "learning_rate", "latent_size", "objective"]
       hypermodel.build(keras_tuner.HyperParameters())
       ```
     """
@@ -82,7 +82,7 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         num_samples: IntSpace = (5, 50),
         depth: IntSpace = (1, 3),
         learning_rate: FloatSpace = (3e-4, 5e-3),
-        latent_size: IntSpace = 50,
+        latent_size: IntSpace = (10, 100),
         hidden_size: IntSpace = 200,
         objective: NameSpace = "iwae",
         beta: FloatSpace | None = None,

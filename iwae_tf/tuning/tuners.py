@@ -98,7 +98,7 @@ def make_tuner(
       max_trials: maximum number of trials. `None` means 20, or for Hyperband one full pass.
       epochs: epochs of Hyperband's longest trials; the `search` of other tuners takes their epochs.
       seed: integer seed of the choice of trials.
-      factor: of this many trials of Hyperband one goes on to the next round, with as many times the epochs.
+      factor: with Hyperband, one of `factor` trials goes on to the next round, which has `factor` times the epochs.
       **kwargs: as for KerasTuner's tuner.
 
     Returns:
@@ -176,8 +176,9 @@ def trials(folder: str | os.PathLike) -> pd.DataFrame:
 
     Returns:
       A `DataFrame` with a row per trial: its number `trial`; `status`, `"COMPLETED"`, `"FAILED"`, or `"RUNNING"` while
-      it runs or after an interrupt; `score`, the `val_log_likelihood` in nats; `epochs` and `seconds`, how long it
-      took to the score; the hyperparameters, NaN where one does not apply; and `message`, the reason of a failure.
+      it runs or after an interrupt; `score`, the `val_log_likelihood` in nats; `epochs` and `seconds` of
+      training up to the score; the hyperparameters, NaN where one does not apply; and `message`, the reason of a
+      failure.
 
     Raises:
       FileNotFoundError: if there are no trials.

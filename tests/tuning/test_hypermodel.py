@@ -56,8 +56,8 @@ def test_beta_is_searched_only_where_the_objective_has_one():
     (beta,) = (p for p in hp.space if p.name == "beta")
     assert beta.conditions[0].values == ["elbo", "ciwae"]
     fixed = tuning.IWAEHyperModel(EVENT, objective=["iwae", "elbo"], beta=0.3)
-    assert [fixed.config({"objective": name, "num_samples": 1, "depth": 1, "learning_rate": 1e-3}).beta
-            for name in ("iwae", "elbo")] == [None, 0.3]  # fmt: skip
+    values = {"num_samples": 1, "depth": 1, "learning_rate": 1e-3, "latent_size": 5}
+    assert [fixed.config({**values, "objective": name}).beta for name in ("iwae", "elbo")] == [None, 0.3]
 
 
 @pytest.mark.parametrize(

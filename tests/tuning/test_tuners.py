@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from iwae_tf import tuning
+from iwae_tf.tuning.finalists import read_history
 
 
 def run(name, digits, folder, epochs=1, space=None, **kwargs):
@@ -42,9 +43,12 @@ def test_hyperband_goes_on_with_the_best_of_a_round(digits, tmp_path):
     first = table[1:4].loc[table.score[1:4].idxmax()]
     assert tuple(table.loc[4, ["num_samples", "learning_rate"]]) == (first.num_samples, first.learning_rate)
     assert table.score[4] > first.score - 0.5, "two more epochs from its weights, which gain little by now"
+    trial = next(t for t in tuner.oracle.trials.values() if int(t.trial_id) == 4)
+    history = read_history(tuner, trial)
+    assert list(history.epoch) == list(range(int(table.epochs[4]))) and history.seconds.is_monotonic_increasing
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        model = tuner.load_model(next(t for t in tuner.oracle.trials.values() if int(t.trial_id) == 4))
+        model = tuner.load_model(trial)
     assert int(model.optimizer.iterations.numpy()) == table.epochs[4] * 20, "and from the state of its optimiser"
 
 
