@@ -86,10 +86,10 @@ class RunOptions:
 class SpaceOptions:
     """The options of the models that a search tries; `tuning.IWAEHyperModel` checks the values."""
 
-    num_samples: Annotated[IntSpace, "Importance samples.", "Models to try"] = (1, 50)
+    num_samples: Annotated[IntSpace, "Importance samples.", "Models to try"] = (5, 50)
     depth: Annotated[IntSpace, "Stochastic layers."] = (1, 3)
-    learning_rate: Annotated[FloatSpace, "Learning rate of Adam."] = (1e-4, 1e-2)
-    latent_size: Annotated[IntSpace, "Size of z_1, halved from layer to layer."] = 50
+    learning_rate: Annotated[FloatSpace, "Learning rate of Adam."] = (3e-4, 5e-3)
+    latent_size: Annotated[IntSpace, "Size of z_1, halved from layer to layer."] = (10, 100)
     hidden_size: Annotated[IntSpace, "Width of the hidden layers next to x, halved from layer to layer."] = 200
     objective: Annotated[NameSpace, "Objectives, as for train."] = RunOptions.objective
     beta: Annotated[FloatSpace | None, "Beta of the objectives that have one, as for train."] = None
@@ -97,8 +97,13 @@ class SpaceOptions:
     prior: Annotated[NameSpace, "Priors, as for train."] = RunOptions.prior
     likelihood: Annotated[str, "Likelihood, as for train."] = "bernoulli"
     warm_up: Annotated[int, "Epochs of warm-up, as for train."] = RunOptions.warm_up
+    backward_samples: Annotated[
+        BackwardSamples, "Samples that are differentiated, as for train; auto suits every number of samples."
+    ] = RunOptions.backward_samples
     val_samples: Annotated[int, "Importance samples of the log-likelihood that compares trials."] = 1000
     val_observations: Annotated[int, "Validation observations that it is averaged over."] = 100
+    val_epochs: Annotated[int, "Epochs that it is averaged over, the last ones."] = 5
+    patience: Annotated[int, "Epochs without a better score after which a trial ends."] = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +113,9 @@ class SearchOptions:
     space: dict[str, Any] = dataclasses.field(default_factory=dict)
     tuner: Annotated[str, "Tuner: {names}.", "Search"] = "random"
     max_trials: Annotated[int | None, "Maximum number of trials. Default: 20; with hyperband one full pass."] = None
-    epochs: Annotated[int, "Epochs of a trial; with hyperband of the longest trials."] = 30
+    epochs: Annotated[int, "Maximum epochs of a trial; with hyperband of the longest trials."] = RunOptions.epochs
+    factor: Annotated[int, "With hyperband: one of this many trials goes on to the next round."] = 3
+    finalists: Annotated[int, "Best trials that are scored again, with the defaults, before one is chosen."] = 3
     dataset: Annotated[str, "Data set, as for train."] = RunOptions.dataset
     data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = RunOptions.data_dir
     batch_size: Annotated[int, "Observations per step."] = RunOptions.batch_size

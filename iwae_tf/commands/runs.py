@@ -95,7 +95,7 @@ def tune(
     space: Annotated[dict[str, Any], SpaceOptions],
     overwrite: Overwrite = False,
 ) -> None:
-    """Search for hyperparameters, train the best model and export it; after an interrupt the same command resumes.
+    """Search for hyperparameters and export the best model; after an interrupt the same command resumes.
 
     A SPACE is one value (50), a list (1,5,50) or a range (1..50, 1e-4..1e-2).
     """
@@ -106,8 +106,9 @@ def tune(
     table = tuning.tune(tuning.Search(space, **options), output, overwrite)
     typer.echo(table.sort_values("score", ascending=False).to_string(index=False))
     if (output / "best" / "metrics.json").exists():
+        typer.echo(f"\n{(output / 'finalists.csv').read_text()}")
         _print_metrics(files.read_json(output / "best" / "metrics.json"))
-    for name in ("trials.csv", "trials.png", "tensorboard", "best"):
+    for name in ("trials.csv", "trials.png", "finalists.csv", "tensorboard", "best"):
         typer.echo(output / name)
 
 

@@ -218,6 +218,24 @@ def _fit_and_report(
 ) -> dict[str, Any]:
     """Trains a model, and writes it and its results to the folder."""
     model, training = _fit(run_data, strategy, folder, verbose, checkpoint_every)
+    return write_results(model, run_data, folder, training, verbose)
+
+
+def write_results(
+    model: IWAE, run_data: RunData, folder: Path, training: dict[str, Any], verbose: int
+) -> dict[str, Any]:
+    """Writes a trained model, its export and its results on the test data to the folder of a run.
+
+    Args:
+      model: the trained model.
+      run_data: the data and the configuration of the run.
+      folder: an existing folder.
+      training: the metrics of the training: `epochs`, `seconds` and `parameters`.
+      verbose: 1 shows a progress bar.
+
+    Returns:
+      The metrics, as `train` returns them.
+    """
     config = run_data.config
     model.save(folder / "model.keras")
     export(

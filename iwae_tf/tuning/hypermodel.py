@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,18 @@ from iwae_tf import objectives, runs
 from iwae_tf.callbacks import ValidationLogLikelihood
 from iwae_tf.checks import check_count
 from iwae_tf.model import IWAE
-from iwae_tf.options import FloatSpace, IntSpace, NameSpace
+from iwae_tf.options import FloatSpace, IntSpace, NameSpace, RunOptions
 from iwae_tf.types import Data
 
 #: How ranges are sampled; the ranges that are not listed, linearly.
 SAMPLING = {"num_samples": "log", "learning_rate": "log", "latent_size": "log", "hidden_size": "log"}
+#: The values of `iwae-tf train`, with which a search begins.
+DEFAULTS: dict[str, Any] = {
+    **{name: getattr(RunOptions, name) for name in ("num_samples", "learning_rate", "objective", "posterior", "prior")},
+    "depth": 1,
+    "latent_size": RunOptions.latent_sizes[0],
+    "hidden_size": 200,
+}
 
 
 class IWAEHyperModel(keras_tuner.HyperModel):
@@ -26,7 +34,8 @@ class IWAEHyperModel(keras_tuner.HyperModel):
 
     Each argument from `num_samples` to `prior` is a value, which is fixed; a list, from which each trial takes a value;
     or a tuple `(low, high)` of numbers, between which each trial takes a number, including both ends. A searched
-    hyperparameter has the name of its argument.
+    hyperparameter has the name of its argument. Its default is the value of `iwae-tf train` if the space contains it,
+    otherwise the nearest end of the range or the first value of the list. The tuners of `make_tuner` begin with it.
 
     Compare trials by `val_log_likelihood`, which `fit` adds to the logs of every epoch and so to the metrics of the
     trial; see `callbacks.ValidationLogLikelihood`. Never compare them by `val_loss`, the bound of each trial's own
@@ -47,6 +56,8 @@ class IWAEHyperModel(keras_tuner.HyperModel):
       prior: name of the prior, see `mlp`.
       val_samples: importance samples of `val_log_likelihood`.
       val_observations: number of validation observations that it is averaged over, the first ones.
+      val_epochs: number of epochs that it is averaged over, the last ones, so that the best epoch is not the luckiest.
+      patience: number of epochs without a better `val_log_likelihood` after which a trial ends.
       **options: other fields of `runs.Config` for all trials, such as `seed` or `likelihood`.
 
     Raises:
@@ -59,7 +70,7 @@ class IWAEHyperModel(keras_tuner.HyperModel):
 
       hypermodel = tuning.IWAEHyperModel(
           splits.event_shape, splits.mean, num_samples=(1, 10), objective=["iwae", "dreg"], depth=1, hidden_size=20)
-      hypermodel.searched  # ["num_samples", "learning_rate", "objective"]
+      hypermodel.searched  # ["num_samples", "learning_rate", "latent_size", "objective"]
       hypermodel.build(keras_tuner.HyperParameters())
       ```
     """
@@ -68,10 +79,10 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         self,
         event_shape: Sequence[int],
         mean: npt.ArrayLike | None = None,
-        num_samples: IntSpace = (1, 50),
+        num_samples: IntSpace = (5, 50),
         depth: IntSpace = (1, 3),
-        learning_rate: FloatSpace = (1e-4, 1e-2),
-        latent_size: IntSpace = 50,
+        learning_rate: FloatSpace = (3e-4, 5e-3),
+        latent_size: IntSpace = (10, 100),
         hidden_size: IntSpace = 200,
         objective: NameSpace = "iwae",
         beta: FloatSpace | None = None,
@@ -79,12 +90,16 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         prior: NameSpace = "normal",
         val_samples: int = 1000,
         val_observations: int = 100,
+        val_epochs: int = 5,
+        patience: int = 10,
         **options: Any,
     ) -> None:
         super().__init__()
         self.event_shape, self.mean, self.options = tuple(event_shape), mean, options
         self.val_samples = check_count(val_samples, "val_samples")
         self.val_observations = check_count(val_observations, "val_observations")
+        self.val_epochs = check_count(val_epochs, "val_epochs")
+        self.patience = check_count(patience, "patience")
         self.space: dict[str, Any] = {
             "num_samples": num_samples, "depth": depth, "learning_rate": learning_rate, "latent_size": latent_size,
             "hidden_size": hidden_size, "objective": objective, "beta": beta, "posterior": posterior, "prior": prior,
@@ -152,7 +167,9 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         callbacks: Sequence[keras.callbacks.Callback] = (),
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Trains the model of a trial; KerasTuner calls this.
+        """Trains the model of a trial until its score stops rising; KerasTuner calls this.
+
+        The logs of every epoch have `val_log_likelihood`, and the `seconds` since the training began.
 
         Raises:
           keras_tuner.errors.FatalValueError: if there are no `validation_data`.
@@ -160,10 +177,21 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         """
         if validation_data is None:
             raise keras_tuner.errors.FatalValueError("Expected validation_data to compare trials by. Received: none")
-        _, schedules = runs.schedules(self.config(hp.values))
-        scores = ValidationLogLikelihood(validation_data, self.val_samples, self.val_observations)
+        config, start = self.config(hp.values), time.perf_counter()
+        _, schedules = runs.schedules(config)
         # The scores come before the tuner's callbacks, which read them in the logs.
-        kwargs |= {"validation_data": validation_data, "callbacks": [*schedules, scores, *callbacks]}
+        observers = [
+            ValidationLogLikelihood(
+                validation_data, self.val_samples, self.val_observations, num_epochs=self.val_epochs
+            ),
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: logs.update(seconds=time.perf_counter() - start)
+            ),
+            keras.callbacks.EarlyStopping(
+                "val_log_likelihood", mode="max", patience=self.patience, start_from_epoch=config.warm_up
+            ),
+        ]
+        kwargs |= {"validation_data": validation_data, "callbacks": [*schedules, *observers, *callbacks]}
         history = model.fit(*args, **kwargs)
         values = history.history["val_log_likelihood"]
         if not np.isfinite(values).any():
@@ -184,8 +212,10 @@ def _list_values(name: str, space: Any) -> list:
 
 def _sample(hp: keras_tuner.HyperParameters, name: str, space: list | tuple) -> None:
     """Adds a hyperparameter to those of a trial."""
+    default = DEFAULTS.get(name, space[0])
     if isinstance(space, list):
-        hp.Choice(name, space)
+        hp.Choice(name, space, default=default if default in space else space[0])
     else:
         sample = hp.Int if all(isinstance(end, int) for end in space) else hp.Float
-        sample(name, *space, sampling=SAMPLING.get(name, "linear"))
+        low, high = space
+        sample(name, low, high, sampling=SAMPLING.get(name, "linear"), default=min(max(default, low), high))

@@ -1,4 +1,4 @@
-"""One search: a folder with its trials, their table, and a run of the best."""
+"""One search: a folder with its trials, their table, and the best model as a run."""
 
 import dataclasses
 import json
@@ -16,11 +16,14 @@ from iwae_tf import data, plots, runs
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.files import read_json, remove, write_whole
 from iwae_tf.options import SearchOptions
+from iwae_tf.tuning.finalists import score_finalists, write_best
 from iwae_tf.tuning.hypermodel import IWAEHyperModel
-from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, count_epochs, is_worker, make_tuner, trials, write_trials
+from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, is_worker, make_tuner, trials, write_trials
 
 #: The files of a search in its folder.
-CONTENTS = ("search.json", PROJECT, "tensorboard", "trials.csv", "trials.png", "best", "best.part")
+CONTENTS = ("search.json", PROJECT, "tensorboard", "trials.csv", "trials.png", "finalists.csv", "best", "best.part")
+#: The finalists are scored on up to this many times the observations that scored the trials.
+MORE_OBSERVATIONS = 10
 #: Seconds that a worker waits for its chief, as long as KerasTuner's workers do.
 PATIENCE = 3600
 
@@ -33,12 +36,15 @@ class Search(SearchOptions):
       space: dict of keywords of `IWAEHyperModel`: the searched and the fixed hyperparameters.
       tuner: one of `TUNERS`.
       max_trials: as for `make_tuner`.
-      epochs: epochs of a trial; with Hyperband of the longest trials.
+      epochs: maximum epochs of a trial; with Hyperband of the longest trials.
+      factor: as for `make_tuner`.
+      finalists: number of the best trials that are scored again, with the defaults, before one is chosen.
       dataset: name of the data set, see `data.load`.
       data_dir: folder of prepared TFDS data.
       batch_size: observations per step.
       seed: integer seed of the models, the data and the choice of trials.
-      test_samples: k, the importance samples of the best model's test log-likelihood.
+      test_samples: k, the importance samples of the finalists' log-likelihood and of the best model's test
+        log-likelihood.
 
     Raises:
       ValueError: if a name is unknown, or a number is not a positive integer.
@@ -54,11 +60,13 @@ class Search(SearchOptions):
         check_choice(self.tuner, "tuner", TUNERS)
         if self.max_trials is not None:
             check_count(self.max_trials, "max_trials")
+        check_count(self.finalists, "finalists")
+        check_count(self.factor, "factor", minimum=2)
         runs.Config(**self.run_options)
 
     @property
     def run_options(self) -> dict[str, Any]:
-        """The fields of `runs.Config` that all trials and the run of the best share."""
+        """The fields of `runs.Config` that all trials share."""
         names = ("epochs", "dataset", "data_dir", "batch_size", "seed", "test_samples")
         return {name: getattr(self, name) for name in names}
 
@@ -69,7 +77,10 @@ class Search(SearchOptions):
 
 
 def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, verbose: int = 1) -> pd.DataFrame:
-    """Searches for hyperparameters, then trains the best model anew and exports it.
+    """Searches for hyperparameters, beginning with the defaults, then evaluates and exports the best model.
+
+    The best trials and the defaults are scored again before one is chosen, with the weights of its best epoch: it is
+    not trained again.
 
     After an interrupt, the same call resumes with the interrupted trial. With KerasTuner's environment variables set,
     the workers run the trials and the chief does everything else.
@@ -77,8 +88,8 @@ def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, ver
     Args:
       search: the search.
       output: folder of the search: `search.json`; KerasTuner's `search`; `tensorboard`, with the HParams plugin;
-        `trials.csv` and `trials.png`; and `best`, the run folder of the best model, trained for as many epochs as its
-        trial took to its best.
+        `trials.csv` and `trials.png`; `finalists.csv`, the new scores of the best trials; and `best`, the run folder
+        of the best model.
       overwrite: whether to replace a search in the folder.
       verbose: 1 shows the trials and progress bars.
 
@@ -107,7 +118,7 @@ def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, ver
     hypermodel = IWAEHyperModel(splits.event_shape, splits.mean, **search.run_options, **search.space)
     hypermodel.build(keras_tuner.HyperParameters())  # Raises errors of all models before there is a folder.
     _claim(output, search, overwrite)
-    tuner = make_tuner(search.tuner, hypermodel, output, search.max_trials, search.epochs, search.seed)
+    tuner = make_tuner(search.tuner, hypermodel, output, search.max_trials, search.epochs, search.seed, search.factor)
     if not is_worker():
         _describe(output / "tensorboard", hypermodel)
     tensorboard = keras.callbacks.TensorBoard(str(output / "tensorboard"), write_graph=False)
@@ -116,20 +127,27 @@ def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, ver
             splits.train, validation_data=splits.validation, epochs=search.epochs, callbacks=[tensorboard],
             verbose=verbose,
         )  # fmt: skip
+        if not is_worker():
+            _conclude(tuner, search, splits, output, verbose)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"after some trials, which are kept in {output}; the same command resumes") from None
     finally:  # after an interrupt too
         if not is_worker() and any((output / PROJECT).glob("trial_*")):
-            _write_results(output, hypermodel)
+            _write_table(output, hypermodel)
+    return trials(output)
+
+
+def _conclude(tuner: keras_tuner.Tuner, search: Search, splits: data.Splits, output: Path, verbose: int) -> None:
+    """Chooses the best model of a search, and writes its run and the table of the finalists."""
     table = trials(output)
-    if is_worker():
-        return table
     if not (table.status == "COMPLETED").any():
         raise RuntimeError(f"Expected a trial to complete. Received: {len(table)} failures; {table.message.iloc[0]}")
-    best = tuner.oracle.get_best_trials()[0]
-    config = hypermodel.config(best.hyperparameters.values, epochs=count_epochs(best))
-    runs.train(config, output / "best", overwrite=True, verbose=verbose)
-    return table
+    num_observations = MORE_OBSERVATIONS * tuner.hypermodel.val_observations
+    finalists = score_finalists(tuner, splits.validation, search.finalists, search.test_samples, num_observations)
+    with write_whole(output / "finalists.csv", overwrite=True) as file:
+        finalists.to_csv(file, index=False)
+    winner = next(t for t in tuner.oracle.trials.values() if int(t.trial_id) == finalists.trial[0])
+    write_best(tuner, winner, splits, output, verbose)
 
 
 def _claim(output: Path, search: Search, overwrite: bool) -> None:
@@ -165,7 +183,7 @@ def _claim(output: Path, search: Search, overwrite: bool) -> None:
         file.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _write_results(output: Path, hypermodel: IWAEHyperModel) -> None:
+def _write_table(output: Path, hypermodel: IWAEHyperModel) -> None:
     """Writes the table of trials and the picture of them."""
     table = write_trials(output)
     figure = plots.parallel_coordinates(table, [name for name in hypermodel.searched if name in table])

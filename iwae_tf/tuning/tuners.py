@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from keras_tuner.engine.trial import Trial
 
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.files import write_whole
+from iwae_tf.options import RunOptions
 from iwae_tf.tuning.hypermodel import IWAEHyperModel
 
 #: The objective of tuners: trials are compared by `val_log_likelihood`.
@@ -28,18 +30,22 @@ _log = logging.getLogger(__name__)
 
 
 class _Recording(keras_tuner.Tuner):
-    """Writes what KerasTuner does not write: the error of a failed trial, and the table of the trials."""
+    """Writes what KerasTuner does not write: the history or the error of each trial, and the table of the trials."""
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         # The error goes to a file, because a worker does not tell its chief the reason.
-        path = Path(self.get_trial_dir(trial.trial_id)) / "error.txt"
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        path = folder / "error.txt"
         path.unlink(missing_ok=True)
         try:
-            return super().run_trial(trial, *args, **kwargs)
+            histories = super().run_trial(trial, *args, **kwargs)
         except Exception as error:
             path.write_text(traceback.format_exc())
             _log.warning("Trial %s failed: %s", trial.trial_id, error)
             raise
+        table = pd.DataFrame(histories[0].history, index=histories[0].epoch)
+        table.to_csv(folder / "history.csv", index_label="epoch")
+        return histories
 
     def on_trial_end(self, trial: Trial) -> None:
         super().on_trial_end(trial)
@@ -73,11 +79,14 @@ def make_tuner(
     hypermodel: IWAEHyperModel,
     folder: str | os.PathLike,
     max_trials: int | None = None,
-    epochs: int = 30,
+    epochs: int = RunOptions.epochs,
     seed: int = 0,
+    factor: int = 3,
     **kwargs: Any,
 ) -> keras_tuner.Tuner:
     """Makes a tuner that compares trials by `val_log_likelihood`, and resumes a search in its folder.
+
+    Its first trial has the defaults of the hyperparameters, and as many epochs as the longest trials.
 
     With KerasTuner's environment variables set, it is the chief or a worker of a search by several processes, which
     share the folder.
@@ -89,6 +98,7 @@ def make_tuner(
       max_trials: maximum number of trials. `None` means 20, or for Hyperband one full pass.
       epochs: epochs of Hyperband's longest trials; the `search` of other tuners takes their epochs.
       seed: integer seed of the choice of trials.
+      factor: with Hyperband, one of `factor` trials goes on to the next round, which has `factor` times the epochs.
       **kwargs: as for KerasTuner's tuner.
 
     Returns:
@@ -108,6 +118,7 @@ def make_tuner(
     """
     check_choice(name, "tuner", TUNERS)
     check_count(epochs, "epochs")
+    check_count(factor, "factor", minimum=2)
     hyperband = name == "hyperband"
     if max_trials is None:
         max_trials = None if hyperband else MAX_TRIALS
@@ -120,15 +131,36 @@ def make_tuner(
         project_name=PROJECT,
         seed=seed + 1,  # KerasTuner takes 0 for no seed.
         max_consecutive_failed_trials=sys.maxsize,  # The error of any limit would leave a chief locked for ever.
-        **({"max_epochs": epochs} if hyperband else {"max_trials": max_trials}),
+        **({"max_epochs": epochs, "factor": factor} if hyperband else {"max_trials": max_trials}),
         **kwargs,
     )
     if not is_worker():
         tuner.oracle.max_trials = max_trials
+        longest = {"tuner/epochs": epochs, "tuner/initial_epoch": 0} if hyperband else {}
+        tuner.oracle.populate_space = _begin_with_defaults(tuner.oracle, longest)
         # KerasTuner itself looks for a file with the tuner's name, which differs for a chief.
         if (Path(folder) / PROJECT / "oracle.json").exists():
             tuner.oracle.reload()
     return tuner
+
+
+def _begin_with_defaults(oracle: keras_tuner.Oracle, values: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
+    """Makes a `populate_space` of an oracle that begins with the defaults, which take no place in Hyperband's brackets.
+
+    Args:
+      oracle: chooses all other trials.
+      values: further values of the first trial.
+    """
+    choose = oracle.populate_space
+
+    def populate_space(trial_id: str) -> dict[str, Any]:
+        if oracle.trials:
+            return choose(trial_id)
+        defaults = keras_tuner.HyperParameters()
+        defaults.merge(oracle.get_space())
+        return {"status": "RUNNING", "values": {**defaults.values, **values}}
+
+    return populate_space
 
 
 def is_worker() -> bool:
@@ -144,8 +176,9 @@ def trials(folder: str | os.PathLike) -> pd.DataFrame:
 
     Returns:
       A `DataFrame` with a row per trial: its number `trial`; `status`, `"COMPLETED"`, `"FAILED"`, or `"RUNNING"` while
-      it runs or after an interrupt; `score`, the `val_log_likelihood` in nats; `epochs`, the number of epochs to the
-      score; the hyperparameters, NaN where one does not apply; and `message`, the reason of a failure.
+      it runs or after an interrupt; `score`, the `val_log_likelihood` in nats; `epochs` and `seconds` of
+      training up to the score; the hyperparameters, NaN where one does not apply; and `message`, the reason of a
+      failure.
 
     Raises:
       FileNotFoundError: if there are no trials.
@@ -176,6 +209,7 @@ def _row(path: Path) -> dict[str, Any]:
         "status": trial.status,
         "score": trial.score if has_score else np.nan,
         "epochs": count_epochs(trial) if has_score else np.nan,
+        "seconds": trial.metrics.get_best_value("seconds") if has_score else np.nan,
         **values,
         "message": _message(trial, path.with_name("error.txt")),
     }

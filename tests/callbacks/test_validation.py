@@ -20,6 +20,18 @@ def test_is_the_log_likelihood_of_the_first_observations_in_every_epoch(digits):
     np.testing.assert_allclose(history[1], expected, rtol=1e-6)
 
 
+def test_averages_the_last_epochs(digits):
+    model = small_model(mean=digits.mean)
+    model.compile(keras.optimizers.Adam(1e-3))
+    each, mean = (callbacks.ValidationLogLikelihood(digits.validation, 10, 10, num_epochs=n) for n in (1, 2))
+    scores = []
+    record = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: scores.append(logs["val_log_likelihood"]))
+    history = model.fit(digits.train.take(2), epochs=3, callbacks=[each, record, mean], verbose=0).history
+    expected = [scores[0], np.mean(scores[:2]), np.mean(scores[1:])]
+    assert len(set(scores)) == 3
+    np.testing.assert_allclose(history["val_log_likelihood"], expected, rtol=1e-6)
+
+
 def test_does_not_depend_on_the_objective_as_the_loss_does(digits):
     """One model under two objectives that do not train it: the bounds differ, log p^ does not."""
     seen = []
@@ -44,7 +56,7 @@ def test_other_callbacks_see_it(digits):
     assert len(history["val_log_likelihood"]) == 2, "the same seed and weights, so no better from epoch to epoch"
 
 
-@pytest.mark.parametrize("name", ["num_samples", "num_observations"])
+@pytest.mark.parametrize("name", ["num_samples", "num_observations", "num_epochs"])
 def test_bad_numbers(name, digits):
     with pytest.raises(ValueError, match=name):
         callbacks.ValidationLogLikelihood(digits.validation, **{name: 0})

@@ -52,12 +52,12 @@ def test_beta_is_searched_only_where_the_objective_has_one():
     _, hp = sampled(hypermodel, objective="iwae")
     assert "beta" not in hp.values and hypermodel.config(hp.values).beta is None
     model, hp = sampled(hypermodel, objective="ciwae", beta=0.7)
-    assert model.objective == objectives.CIWAE(1, 0.7)
+    assert model.objective == objectives.CIWAE(50, 0.7)
     (beta,) = (p for p in hp.space if p.name == "beta")
     assert beta.conditions[0].values == ["elbo", "ciwae"]
     fixed = tuning.IWAEHyperModel(EVENT, objective=["iwae", "elbo"], beta=0.3)
-    assert [fixed.config({"objective": name, "num_samples": 1, "depth": 1, "learning_rate": 1e-3}).beta
-            for name in ("iwae", "elbo")] == [None, 0.3]  # fmt: skip
+    values = {"num_samples": 1, "depth": 1, "learning_rate": 1e-3, "latent_size": 5}
+    assert [fixed.config({**values, "objective": name}).beta for name in ("iwae", "elbo")] == [None, 0.3]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,9 @@ def test_beta_is_searched_only_where_the_objective_has_one():
         ({"beta": (0.5, 2.0), "objective": ["iwae", "ciwae"]}, "beta"),
         ({"val_samples": 0}, "val_samples"),
         ({"val_observations": 0}, "val_observations"),
+        ({"val_epochs": 0}, "val_epochs"),
+        ({"patience": 0}, "patience"),
+        ({"backward_samples": 8}, "up to the number of samples, 5"),
         ({"likelihood": "gamma"}, "Received: 'gamma'"),
     ],
 )
@@ -93,8 +96,24 @@ def test_defaults_are_those_of_the_command_line():
     parameters = inspect.signature(tuning.IWAEHyperModel).parameters
     defaults = {field.name: field.default for field in dataclasses.fields(options.SpaceOptions)}
     assert {name: parameters[name].default for name in defaults if name in parameters} == {
-        name: default for name, default in defaults.items() if name not in ("likelihood", "warm_up")
+        name: default for name, default in defaults.items() if name not in ("likelihood", "warm_up", "backward_samples")
     }
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ({}, {}),
+        ({"latent_size": (10, 100), "hidden_size": [100, 200], "objective": ["dreg", "iwae"]}, {}),
+        ({"num_samples": (1, 10), "depth": (2, 3), "objective": ["elbo", "dreg"]},
+         {"num_samples": 10, "latent_sizes": (50, 25), "hidden_sizes": ((200,) * 2, (100,) * 2), "objective": "elbo"}),
+        ({"backward_samples": "auto"}, {"backward_samples": "auto"}),
+    ],
+)  # fmt: skip
+def test_defaults_are_those_of_a_run_or_the_next_in_the_space(space, expected):
+    hypermodel = tuning.IWAEHyperModel(EVENT, **space)
+    _, hp = sampled(hypermodel)
+    assert hypermodel.config(hp.values) == runs.Config(**{"hidden_sizes": ((200, 200),), **expected})
 
 
 def test_unknown_option():

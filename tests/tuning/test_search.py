@@ -19,7 +19,7 @@ SMALL = {"depth": 1, "latent_size": 3, "hidden_size": 8, "learning_rate": 5e-3, 
 #: Four trials, of which one cannot be: the jackknife of order 1 needs two samples.
 SEARCH = tuning.Search(
     {**SMALL, "num_samples": [1, 3], "objective": ["iwae", "jackknife"]}, max_trials=4, epochs=1, batch_size=50,
-    test_samples=30,
+    test_samples=30, finalists=1,
 )  # fmt: skip
 
 
@@ -64,16 +64,39 @@ def test_all_but_the_impossible_trial_complete(found):
     assert (folder / "trials.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_best_is_trained_anew_as_an_ordinary_run(found):
+def test_finalists_are_scored_again_with_other_noise(found):
     folder, _, table, _ = found
-    best = table.loc[table.score.idxmax()]
+    finalists = pd.read_csv(folder / "finalists.csv")
+    assert set(finalists.trial) == {0, table.score[1:].idxmax()}, "the defaults, and the best of the others"
+    assert finalists.log_likelihood.is_monotonic_decreasing
+    assert list(finalists.score) == pytest.approx(list(table.score[finalists.trial]))
+    assert (finalists.log_likelihood != finalists.score).all()
+    assert (abs(finalists.log_likelihood - finalists.score) < 2).all(), "all of the validation data, not the first 100"
+    first = finalists.set_index("trial").log_likelihood[0]
+    np.testing.assert_allclose(finalists.difference, finalists.log_likelihood - first, atol=1e-9)
+    assert (finalists.standard_error[finalists.trial != 0] > 0).all()
+
+
+def test_the_best_is_the_model_that_was_scored(found):
+    folder, _, table, _ = found
+    finalist = pd.read_csv(folder / "finalists.csv").iloc[0]
+    best = table.loc[finalist.trial]
     config = runs.Config.read(folder / "best")
     assert (config.objective, config.num_samples) == (best.objective, best.num_samples)
     assert (config.latent_sizes, config.epochs, config.test_samples) == ((3,), 1, 30)
-    x = np.concatenate(list(data.load("digits").validation))[:100]
+    splits = data.load("digits")
+    x = np.concatenate(list(splits.validation))
     model = runs.load_model(folder / "best")
-    again = evaluation.log_likelihood(model, x, 30).log_likelihood.mean()
-    assert again == pytest.approx(best.score, abs=1.0), "the order of the data is another"
+    for rows, seed, expected in ((x[:100], 0, best.score), (x, 1, finalist.log_likelihood)):
+        score = evaluation.log_likelihood(model, rows, 30, seed).log_likelihood.mean()
+        assert score == pytest.approx(expected, rel=1e-5)
+    metrics = json.loads((folder / "best" / "metrics.json").read_text())
+    test = evaluation.log_likelihood(model, splits.test, 30).log_likelihood.mean()
+    assert metrics["test"]["log_likelihood"] == pytest.approx(test, rel=1e-5)
+    assert metrics["training"]["epochs"] == 1 and metrics["training"]["seconds"] == pytest.approx(best.seconds)
+    history = pd.read_csv(folder / "best" / "history.csv")
+    assert list(history.epoch) == [0] and history.val_log_likelihood[0] == pytest.approx(best.score)
+    assert list((folder / "best" / "tensorboard").rglob("events*"))
     endpoint = tf.saved_model.load(str(folder / "best" / "saved_model")).signatures["serving_default"]
     assert endpoint(x=x[:2])["log_likelihood"].shape == (2,)
 
@@ -173,7 +196,8 @@ def test_a_chief_and_two_workers(tmp_path):
     table = pd.read_csv(folder / "trials.csv").set_index("num_samples")
     assert dict(table.status) == {1: "FAILED", 2: "COMPLETED", 3: "COMPLETED"}
     assert table.message[1].startswith("ValueError: ") and table.score[[2, 3]].between(-60, -15).all()
-    assert runs.Config.read(folder / "best").num_samples == table.score.idxmax()
+    finalists = pd.read_csv(folder / "finalists.csv")
+    assert runs.Config.read(folder / "best").num_samples == table.index[table.trial == finalists.trial[0]][0]
     assert all((folder / "search" / f"{name}.json").exists() for name in processes), "each of them took part"
 
 
@@ -182,14 +206,15 @@ def test_command_line(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(tuning, "tune", lambda *arguments: seen.append(arguments) or pd.DataFrame({"score": [1.0]}))
     options = ["-k", "1,5", "--learning-rate", "1e-4..1e-2", "--depth", "1..3", "--objective", "elbo,dreg",
-               "--beta", "0.5", "--prior", "vamp", "--tuner", "bayesian", "-o", str(tmp_path)]  # fmt: skip
+               "--beta", "0.5", "--prior", "vamp", "--backward-samples", "auto", "--tuner", "bayesian",
+               "--finalists", "2", "-o", str(tmp_path)]  # fmt: skip
     result = invoke("tune", *options)
     assert result.exit_code == 0, result.output
     space = {
         "num_samples": [1, 5], "learning_rate": (1e-4, 1e-2), "depth": (1, 3), "objective": ["elbo", "dreg"],
-        "beta": 0.5, "prior": "vamp",
+        "beta": 0.5, "prior": "vamp", "backward_samples": "auto",
     }  # fmt: skip
-    assert seen[0][0] == tuning.Search(space, tuner="bayesian") and seen[0][1:] == (tmp_path, False)
+    assert seen[0][0] == tuning.Search(space, tuner="bayesian", finalists=2) and seen[0][1:] == (tmp_path, False)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +225,9 @@ def test_command_line(tmp_path, monkeypatch):
         (("--learning-rate", "1e-2..1e-4"), "range (low, high)"),
         (("--tuner", "grid"), "random, bayesian, hyperband"),
         (("--max-trials", "0"), "max_trials"),
+        (("--finalists", "0"), "finalists"),
+        (("--factor", "1"), "factor must be an integer of 2 or more"),
+        (("--backward-samples", "8"), "up to the number of samples, 5"),
         (("--objective", "iwae,vae"), "'vae'"),
         (("--objective", "jackknife", "-k", "1"), "num_samples=1"),
         (("--dataset", "cifar"), "digits, mnist"),
