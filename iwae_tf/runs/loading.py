@@ -79,6 +79,7 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
         array, columns = table.array, table.columns
     else:
         array = _as_observations(as_array(rows), config.event_shape)
+        _check_range(array, config)
     train, validation, test = _split(len(array), config.seed)
     splits = data.from_arrays(
         array[train], array[validation], array[test], config.batch_size, config.seed, incomplete=bool(columns)
@@ -151,6 +152,18 @@ def _as_observations(array: np.ndarray, event_shape: Sequence[int] | None) -> np
             raise ValueError(f"Expected rows of {size} values, as event_shape says. Received: {list(array.shape[1:])}")
         return array.reshape(-1, *event_shape)
     return array[..., np.newaxis] if array.ndim == 3 else array
+
+
+def _check_range(array: np.ndarray, config: Config) -> None:
+    """Raises a `ValueError` unless the likelihoods of grey and binary values can have the values."""
+    if array.dtype in (np.uint8, np.bool_):
+        return
+    low, high = np.nanmin(array), np.nanmax(array)
+    if array.dtype.kind != "f" or low < 0 or high > 1 or np.isnan(array).any():
+        raise ValueError(
+            f"Expected uint8, or floats in [0, 1] without missing values, for likelihood {config.likelihood!r}. "
+            f"Received: {array.dtype} in [{low:g}, {high:g}]; 'table' (--likelihood table) models all numbers"
+        )
 
 
 def _split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -192,5 +192,8 @@ def test_columns_are_those_of_tables_only(x, tmp_path):
     np.save(tmp_path / "x.npy", x)
     with pytest.raises(ValueError, match=r"Expected a \.csv or \.parquet file, which has columns"):
         loading.load(runs.Config(data=str(tmp_path / "x.npy"), columns=("a",)))
+    np.save(tmp_path / "counts.npy", np.arange(40.0).reshape(10, 4))
+    with pytest.raises(ValueError, match=r"'normal'. Received: float64 in \[0, 39\].*--likelihood table"):
+        loading.load(runs.Config(data=str(tmp_path / "counts.npy"), likelihood="normal"))
     with pytest.raises(ValueError, match="rows of 5 values, as event_shape says"):
         loading.load(runs.Config(data=str(tmp_path / "x.npy"), event_shape=(5,)))
