@@ -24,14 +24,15 @@ demo: $(INSTALLED)
 # What XLA has compiled stays in memory as long as the process lives, so the suite goes through several.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 MODELS := tests/layers tests/objectives tests/hierarchy tests/evaluation tests/plots tests/callbacks
-USES := tests/scoring tests/serving tests/tuning tests/benchmarks tests/test_pretrained.py \
-  tests/training/test_checkpoints.py tests/training/test_replicas.py tests/test_bad_input.py tests/test_extremes.py \
-  tests/test_docs.py tests/test_notebooks.py
+FITTING := tests/training tests/test_parity.py tests/test_as_keras.py tests/test_model.py
+USES := tests/scoring tests/serving tests/tuning tests/benchmarks tests/test_pretrained.py tests/test_bad_input.py \
+  tests/test_extremes.py tests/test_docs.py tests/test_notebooks.py
 
 test: $(INSTALLED)
 	$(PYTEST) $(MODELS)
+	$(PYTEST) $(FITTING)
 	$(PYTEST) $(USES)
-	$(PYTEST) tests $(addprefix --ignore=,$(MODELS) $(USES))
+	$(PYTEST) tests $(addprefix --ignore=,$(MODELS) $(FITTING) $(USES))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
