@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iwae_tf.checks import check_count
 from iwae_tf.files import check_saved_model
+from iwae_tf.notices import load_tensorflow
 
 
 def make_application(
@@ -77,6 +78,7 @@ def make_application(
     name = name or Path(saved_model).resolve().name
     if not re.fullmatch(r"[\w.~-]+", name, re.ASCII):
         raise ValueError(f"name must consist of letters, digits, '.', '_', '~' and '-'. Received: {name!r}")
+    load_tensorflow()
     from iwae_tf.serving.service import Service
 
     service = Service(saved_model, name, **limits)
