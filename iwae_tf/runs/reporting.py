@@ -94,6 +94,8 @@ def _make_summary(run: Path, model: IWAE, config: Config, metrics: dict[str, Any
         "Objective": repr(model.objective),
         "Options": repr(config),
         "Training": f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)} in {duration} (h:mm:ss)",
+        # Keras knows the classes of the model only if the package is imported too.
+        "To load it": f"import keras, iwae_tf; keras.saving.load_model({str(run / 'model.keras')!r})",
         "Versions": ", ".join(f"{name} {v}" for name, v in read_json(run / "config.json")["versions"].items()),
     }
     return pages.facts_html(facts) + pages.preformatted(summary.to_text(model))
