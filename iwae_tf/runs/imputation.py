@@ -7,7 +7,7 @@ from iwae_tf import data
 from iwae_tf.checks import check_count
 from iwae_tf.files import check_absent, write_whole
 from iwae_tf.runs.evaluation import load_model
-from iwae_tf.runs.readers import read_frame
+from iwae_tf.scoring.readers import read_frame
 
 
 def impute(

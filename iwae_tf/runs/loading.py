@@ -12,7 +12,7 @@ from iwae_tf.checks import as_sizes
 from iwae_tf.data.inputs import as_array
 from iwae_tf.layers import Column
 from iwae_tf.runs.config import Config
-from iwae_tf.runs.readers import read
+from iwae_tf.scoring.readers import read
 
 #: The part of a file's rows that validates, and the part that tests.
 FRACTION = 0.1

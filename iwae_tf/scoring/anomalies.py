@@ -15,6 +15,7 @@ from sklearn import metrics
 from iwae_tf import scoring
 from iwae_tf.files import write_whole
 from iwae_tf.scoring import sources
+from iwae_tf.scoring.readers import read_frame
 
 
 def compute_scores(
@@ -94,7 +95,7 @@ def detect(
         raise ValueError(f"false_alarms must be in (0, 1). Received: false_alarms={false_alarms}")
     for path in (source, reference):
         sources.check_kind(path)
-    truth = None if labels is None else _read_labels(Path(source), labels)
+    truth = None if labels is None else _read_labels(source, labels)
     ignored = [name for name in (labels, id_column) if name]
     with write_whole(destination, overwrite) as folder, tempfile.TemporaryDirectory() as temporary:
         score = functools.partial(_score, Path(temporary), ignored=ignored, verbose=verbose)
@@ -136,12 +137,9 @@ def _score(
     return pd.read_parquet(path)
 
 
-def _read_labels(path: Path, name: str) -> np.ndarray:
+def _read_labels(path: str | os.PathLike, name: str) -> np.ndarray:
     """Returns the labels in a column of a file, `[n]`, bool."""
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".parquet"):
-        raise ValueError(f"Expected a .csv or .parquet file, which has a column of labels. Received: {path}")
-    frame = pd.read_csv(path) if suffix == ".csv" else pd.read_parquet(path)
+    frame = read_frame(path)
     if name not in frame:
         raise ValueError(f"Expected a column {name!r} in {path}. Received: {', '.join(map(str, frame))}")
     values = frame[name]

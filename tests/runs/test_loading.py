@@ -10,7 +10,7 @@ from PIL import Image
 
 from iwae_tf import runs, scoring
 from iwae_tf.runs import loading
-from iwae_tf.runs.readers import read
+from iwae_tf.scoring.readers import read
 from tests.fixtures import invoke
 from tests.scoring.conftest import example, write, write_records
 
