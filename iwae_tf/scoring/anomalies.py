@@ -81,7 +81,8 @@ def detect(
     Raises:
       FileExistsError: if `destination` exists and `overwrite` is false.
       FileNotFoundError: if a model or a file is missing.
-      ValueError: as in `scoring.score`; also if `false_alarms` is not in (0, 1), or the labels are not 0 and 1.
+      ValueError: as in `scoring.score`; also if `false_alarms` is not in (0, 1), the labels are not 0 and 1, or
+        `background` rejects other rows than the model.
 
     Example:
       ```python
@@ -101,7 +102,10 @@ def detect(
         score = functools.partial(_score, Path(temporary), ignored=ignored, verbose=verbose)
         normal, rows = score(saved_model, reference), score(saved_model, source, id_column=id_column)
         mean = float(normal.log_likelihood.mean())
-        general = [score(background, path).log_likelihood if background else None for path in (reference, source)]
+        general: list[pd.Series | None] = [None, None]
+        if background is not None:
+            others = score(background, reference), score(background, source)
+            general = [_match(*pair) for pair in zip((normal, rows), others, strict=True)]
         limits = compute_scores(normal.log_likelihood, mean, general[0])
         scores = compute_scores(rows.log_likelihood, mean, general[1])
         where = [name for name in rows if name not in ("log_likelihood", "standard_error", "effective_sample_size")]
@@ -135,6 +139,17 @@ def _score(
         saved_model, source, path, overwrite=True, verbose=verbose, id_column=id_column, ignored_columns=ignored
     )
     return pd.read_parquet(path)
+
+
+def _match(scores: pd.DataFrame, background: pd.DataFrame) -> pd.Series:
+    """Returns the log-likelihoods of the background; raises a `ValueError` if one of the models rejects other rows."""
+    key = scores.columns[0]
+    if differing := sorted(set(scores[key]) ^ set(background[key])):
+        raise ValueError(
+            f"Expected a background model that can score the same rows. Received: {key} {differing[0]} is rejected by "
+            "one of the models and scored by the other"
+        )
+    return background.log_likelihood
 
 
 def _read_labels(path: str | os.PathLike, name: str) -> np.ndarray:

@@ -62,6 +62,21 @@ def test_without_labels(saved_model, files, tmp_path):
     assert not (tmp_path / "out" / "roc.png").exists()
 
 
+def test_background_that_rejects_other_rows(saved_model, files, tmp_path, monkeypatch):
+    """Scores are not compared row by row where the two models scored different rows."""
+    scored = iter([range(20), range(20), range(20), range(1, 20)])
+
+    def score(*_, **__):
+        rows = np.array(next(scored))
+        return pd.DataFrame({"row": rows, "log_likelihood": -100.0 - rows})
+
+    monkeypatch.setattr("iwae_tf.scoring.anomalies._score", score)
+    normal = files / "normal.parquet"
+    with pytest.raises(ValueError, match=r"same rows\. Received: row 0 is rejected"):
+        detect(saved_model, normal, normal, tmp_path / "out", background=saved_model)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
