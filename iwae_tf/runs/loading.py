@@ -13,6 +13,7 @@ from iwae_tf.data.inputs import as_array
 from iwae_tf.layers import Column
 from iwae_tf.runs.config import Config
 from iwae_tf.scoring.readers import read
+from iwae_tf.scoring.writer import check_id_column
 
 #: The part of a file's rows that validates, and the part that tests.
 FRACTION = 0.1
@@ -61,7 +62,8 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
     Raises:
       FileNotFoundError: if the data set or the file is not available.
       TypeError: if a column holds anything but numbers, bools and strings.
-      ValueError: if the file is damaged, lacks a column, has fewer than 6 rows, or its values have no likelihood.
+      ValueError: if the file is damaged, lacks a column, has fewer than 6 rows, its values have no likelihood, or
+        options contradict each other.
     """
     if config.data is None:
         splits = data.load(config.dataset, config.batch_size, data_dir or config.data_dir, config.seed)
@@ -75,6 +77,8 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
     config = dataclasses.replace(config, likelihood=config.likelihood or choose_likelihood(rows))
     columns: tuple[Column, ...] = ()
     if config.likelihood == "table":
+        if config.event_shape is not None:
+            raise ValueError(f"Expected no event_shape for a table. Received: event_shape={config.event_shape}")
         table = data.from_dataframe(rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows))
         array, columns = table.array, table.columns
     else:
@@ -95,14 +99,19 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
 def _select_columns(frame: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, np.ndarray | None, tuple[str, ...]]:
     """Returns the columns to model, the values of the id column as text, and the names of the other columns."""
     frame = frame.rename(columns=str)
+    check_id_column(config.id_column)
     left_out = [name for name in (config.id_column, config.target) if name is not None]
-    names = config.columns or [name for name in frame if name not in left_out]
-    absent = [name for name in (*names, *left_out) if name not in frame]
+    wanted = config.columns or [name for name in frame if name not in left_out]
+    absent = [name for name in (*wanted, *left_out) if name not in frame]
     if absent:
         raise ValueError(f"Expected columns {absent} in {config.data}. Received: {list(frame)}")
+    if both := [name for name in left_out if name in wanted]:
+        raise ValueError(f"Expected columns without the id_column and the target. Received: {both} among {wanted}")
+    # Rows of a model without named columns are scored in the order of the file.
+    names = [name for name in frame if name in wanted]
     identifiers = frame[config.id_column].astype(str).to_numpy() if config.id_column else None
     others = tuple(str(name) for name in frame if name not in names and name != config.id_column)
-    return frame[list(names)], identifiers, others
+    return frame[names], identifiers, others
 
 
 def choose_likelihood(rows: np.ndarray | pd.DataFrame) -> str:

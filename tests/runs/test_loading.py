@@ -133,6 +133,8 @@ def test_bad_files(name, content, message, tmp_path):
         (("--target", "sick"), "Expected columns ['sick']"),
         (("--likelihood", "bernoulli"), "Expected numeric columns"),
         (("--network", "conv"), "network 'mlp'"),
+        (("--target", "age"), "Received: ['age'] among"),
+        (("--event-shape", "2,2"), "Expected no event_shape for a table"),
         (("--limit", 0), "limit must be a positive integer"),
         (("--limit", 2), "at least 6 rows"),
     ],
@@ -142,6 +144,20 @@ def test_bad_options(options, message, tmp_path):
     result = invoke("train", *SMALL, *OPTIONS, "--data", tmp_path / "x.csv", "-o", tmp_path / "run", *options)
     assert result.exit_code == 1 and message in " ".join(result.output.split()), result.output
     assert not list(tmp_path.glob("run*")), "nothing half-written"
+
+
+def test_an_id_column_with_the_name_of_a_column_of_scores(tmp_path):
+    """It is refused before the training, not by the export after it."""
+    FRAME.rename(columns={"patient": "row"}).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(ValueError, match="Expected an id_column that is none of row"):
+        loading.load(runs.Config(data=str(tmp_path / "x.csv"), id_column="row"))
+
+
+def test_columns_keep_the_order_of_the_file(tmp_path):
+    """Rows are scored in that order, since the columns of such a model have no names."""
+    pd.DataFrame({"a": np.ones(9), "b": np.zeros(9), "c": 0.5}).to_csv(tmp_path / "x.csv", index=False)
+    config = runs.Config(data=str(tmp_path / "x.csv"), columns=("b", "a"), likelihood="bernoulli")
+    assert loading.load(config).mean.tolist() == [1, 0]
 
 
 def test_options_of_files_need_a_file():
