@@ -193,13 +193,16 @@ def _find_differences(runs: Iterable[str], configs: Mapping[str, Config]) -> pd.
     best = next(iter(scores))
     rows = {}
     for run in runs:
-        # The seed of a run chooses the rows of a file that it tests.
-        tested = [(config.source, config.seed if config.data else None) for config in (configs[run], configs[best])]
-        same = tested[0] == tested[1] and len(scores[run]) == len(scores[best])
+        same = _identify_rows(configs[run]) == _identify_rows(configs[best]) and len(scores[run]) == len(scores[best])
         differences = scores[run] - scores[best] if same else np.full(2, np.nan)
         error = differences.std(ddof=1) / len(differences) ** 0.5 if len(differences) > 1 else np.nan
         rows[run] = {"difference": differences.mean(), "difference_standard_error": error}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _identify_rows(config: Config) -> tuple:
+    """Returns what two runs have in common if they test the same rows: of a file, the seed chooses them."""
+    return (config.source, config.limit, config.seed) if config.data else (config.source,)
 
 
 def _find_obstacles(configs: Mapping[str, Config], table: pd.DataFrame) -> Iterator[str]:
