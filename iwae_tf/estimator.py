@@ -107,7 +107,7 @@ class IWAEEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, OutlierMi
         self.model_.compile(keras.optimizers.Adam(self.learning_rate))
         self.model_.fit(table.array, batch_size=self.batch_size, epochs=self.epochs, verbose=0)
         self._n_features_out = int(np.prod(self.model_.latent_shapes[0]))
-        self.offset_ = float(np.quantile(self.score_samples(X), self.contamination))
+        self.offset_ = float(np.quantile(self._score(table.array), self.contamination))
         return self
 
     def score_samples(self, X: npt.ArrayLike | pd.DataFrame) -> np.ndarray:  # noqa: N803
