@@ -42,8 +42,7 @@ def open_source(
     """Makes the `Source` of a file or folder; see `Source` for the arguments.
 
     Raises:
-      ValueError: if the rows do not match the model's input, `header` is set for anything but .csv files, or a column
-        is to identify the rows of anything but .csv and .parquet files.
+      ValueError: if the rows do not match the model's input, or `header` is set for anything but .csv files.
     """
     path = Path(path)
     if path.is_dir():
