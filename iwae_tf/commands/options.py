@@ -56,7 +56,7 @@ def _format_space(space: Any) -> str:
     return "..".join(f"{end:g}" for end in space) if isinstance(space, tuple) else str(space)
 
 
-def _parse_names(text: str) -> tuple[str, ...]:
+def parse_names(text: str) -> tuple[str, ...]:
     """Parses `age,town`."""
     return tuple(name.strip() for name in text.split(","))
 
@@ -65,7 +65,7 @@ def _parse_names(text: str) -> tuple[str, ...]:
 _TYPES: dict[Any, tuple[Callable, str, Callable]] = {
     tuple[int, ...]: (_parse_sizes, "N,N", lambda sizes: ",".join(map(str, sizes))),
     tuple[int, ...] | None: (_parse_sizes, "N,N", str),
-    tuple[str, ...] | None: (_parse_names, "NAME,NAME", str),
+    tuple[str, ...] | None: (parse_names, "NAME,NAME", str),
     tuple[tuple[int, ...], ...] | None: (_parse_nested_sizes, "NxN,NxN", str),
     BackwardSamples: (_parse_backward_samples, "N|auto", str),
     IntSpace: (_parse_space(int), "SPACE", _format_space),

@@ -1,11 +1,13 @@
 """The commands that score data with an exported model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from iwae_tf import files
 from iwae_tf.commands.base import Overwrite, SavedModel, command
+from iwae_tf.commands.options import parse_names
 from iwae_tf.notices import load_tensorflow
 
 
@@ -30,19 +32,25 @@ def score(
         str | None, typer.Option(help="Column that identifies rows, copied to the scores. Default: as in training.")
     ] = None,
     ignored_columns: Annotated[
-        str | None,
-        typer.Option("--ignore", metavar="NAME,NAME", help="Columns to leave out, besides those of training."),
+        Any,
+        typer.Option(
+            "--ignore",
+            parser=parse_names,
+            metavar="NAME,NAME",
+            help="Columns to leave out, besides those of training.",
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of a file with a SavedModel; after an interrupt the same command resumes."""
+    files.check_saved_model(saved_model)
     load_tensorflow()
     from iwae_tf import scoring
 
     try:
         summary = scoring.score(
             saved_model, source, output, batch_size, overwrite, verbose=1, header=header, id_column=id_column,
-            ignored_columns=ignored_columns.split(",") if ignored_columns else (),
+            ignored_columns=ignored_columns or (),
         )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt("after some rows, whose scores are kept; the same command resumes") from None
@@ -67,9 +75,8 @@ def anomalies(
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of a file as anomalies, with thresholds from normal data and, with labels, ROC curves."""
-    from iwae_tf import files
-
     files.check_absent(output, overwrite)
+    files.check_saved_model(saved_model)
     load_tensorflow()
     from iwae_tf.scoring import anomalies
 
