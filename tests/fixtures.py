@@ -87,6 +87,11 @@ def command_line(*arguments):
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 
+def pytest_runtest_setup():
+    """Seeds every test alike, before its fixtures: without it, the weights of a layer depend on the tests before it."""
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def xla(request):
     """XLA where a test asks for it by `jit_compile=True`, or its module by `XLA = True`.

@@ -425,7 +425,7 @@ class OneWay(keras.layers.Layer):
 def test_a_flow_without_an_inverse(objective):
     x = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
     model = iwae_tf.IWAE([OneWay()], [layers.IndependentNormal(4)], layers.StandardNormal(3), IWAE(6), seed=0)
-    model.compile("sgd", jit_compile=False)
+    model.compile(keras.optimizers.SGD(1e-3), jit_compile=False)
     for samples in (None, 1):
         model.objective = IWAE(6, backward_samples=samples)
         assert np.isfinite(model.fit(x, verbose=0).history["loss"]).all()
