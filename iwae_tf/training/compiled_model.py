@@ -1,6 +1,5 @@
 """A Keras model whose steps follow an objective, and run as compiled executions."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,27 +9,21 @@ import tensorflow as tf
 from iwae_tf import compiling, random
 from iwae_tf.checks import check_count
 from iwae_tf.data import inputs
-from iwae_tf.data.observation_model import ObservationModel
-from iwae_tf.hierarchy import Terms
-from iwae_tf.metrics import LogWeightMean
 from iwae_tf.objectives import ImportanceWeighted, Objective
 from iwae_tf.training import executions, gradients, replicas
 from iwae_tf.training.batches import Metrics, compute_metrics, mean_loss
 from iwae_tf.training.executions import Executions, Logs
+from iwae_tf.training.logged_model import LOGS, LoggedModel, split_metrics
 from iwae_tf.types import Array
 
-#: What every model logs.
-LOGS = ("loss", "elbo", "reconstruction", "kl", "effective_sample_size")
 
-
-class CompiledModel(ObservationModel):
+class CompiledModel(LoggedModel):
     """Base of the models that follow an `Objective` over log weights: the steps, their gradients and their compilation.
 
-    A subclass gives the networks: `posterior`, `terms`, `reconstruction` and `state`, and whatever `gradients` needs.
-    `MultiSampleModel` adds the loop over the data.
+    A subclass gives the networks, see `LoggedModel`, and whatever `gradients` needs. `MultiSampleModel` adds the loop
+    over the data.
 
     Attributes:
-      trackers: the metrics of the log weights that `fit` and `evaluate` log: `LOGS`, then the `LogWeightMean`s.
       chooses_steps: whether `fit` chooses the number of steps per execution.
     """
 
@@ -40,28 +33,10 @@ class CompiledModel(ObservationModel):
         self.test_function: Executions | None
         self.chooses_steps = True
 
-    def posterior(self, x: tf.Tensor) -> Any:
-        """Returns the part of q(z|x) that depends on x alone, which `terms` reads."""
-        raise NotImplementedError
-
-    def terms(
-        self, x: tf.Tensor, posterior: Any, num_samples: int, seed: tf.Tensor, analytic_kl: bool = False
-    ) -> Terms:
-        """Samples z ~ q(z|x), `num_samples` for each observation, and scores it."""
-        raise NotImplementedError
-
-    def reconstruction(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the mean of p(x|z) for one draw z ~ q(z|x) each, `[batch, *event_shape]`."""
-        raise NotImplementedError
-
-    def state(self) -> list[Any]:
-        """Returns the variables that a call of the networks changes, such as moving averages."""
-        raise NotImplementedError
-
     def _set_objective(self, objective: Objective | None) -> None:
         """Sets the objective and makes the metrics, once the networks exist."""
         self.objective = ImportanceWeighted(num_samples=50) if objective is None else objective
-        self.trackers = [keras.metrics.Mean(name=name) for name in LOGS]
+        self._make_trackers()
 
     @property
     def objective(self) -> Objective:
@@ -116,49 +91,22 @@ class CompiledModel(ObservationModel):
                 raise ValueError(f"{name} must be a list of metrics. Received: {values!r}")
         self.chooses_steps = steps_per_execution == "auto"
         steps = 1 if self.chooses_steps else check_count(steps_per_execution, "steps_per_execution")
-        lists = self._set_metrics(list(metrics or ()), list(weighted_metrics or ()))
+        metrics, of_log_weights = split_metrics(list(metrics or ()))
+        weighted_metrics, others = split_metrics(list(weighted_metrics or ()))
+        if self.is_distributed and (metrics or weighted_metrics or self.has_own_loss):
+            raise ValueError(
+                "Expected the objective's own loss, and no metrics but metrics.LogWeightMean, under a strategy of "
+                f"several replicas. Received: {[*metrics, *weighted_metrics] or f'{type(self).__name__}.compute_loss'}"
+            )
+        self._set_trackers([*of_log_weights, *others])
         self.programs.clear()  # they depend on jit_compile too
         super().compile(
-            optimizer, metrics=lists[0], weighted_metrics=lists[1], jit_compile=jit_compile,
+            optimizer, metrics=metrics or None, weighted_metrics=weighted_metrics or None, jit_compile=jit_compile,
             steps_per_execution=steps, run_eagerly=run_eagerly, **kwargs,
         )  # fmt: skip
 
-    def _set_metrics(self, *lists: list[Any]) -> list[list[Any] | None]:
-        """Sets the `LogWeightMean`s, and returns the metrics of x and its reconstruction, which are for Keras."""
-        for metric in itertools.chain(*lists):
-            name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", ""))
-            if name in LOGS:
-                raise ValueError(f"metrics must have names other than {', '.join(LOGS)}. Received: {metric!r}")
-        compared = [[metric for metric in part if not isinstance(metric, LogWeightMean)] for part in lists]
-        if self.is_distributed and (any(compared) or self.has_own_loss):
-            received = list(itertools.chain(*compared)) or f"{type(self).__name__}.compute_loss"
-            raise ValueError(
-                "Expected the objective's own loss, and no metrics but metrics.LogWeightMean, under a strategy of "
-                f"several replicas. Received: {received}"
-            )
-        self._tracker.unlock()
-        for tracker in self.trackers[len(LOGS) :]:  # of an earlier `compile`
-            self.trackers.remove(tracker)
-        self.trackers.extend(metric for metric in itertools.chain(*lists) if isinstance(metric, LogWeightMean))
-        self._compile_metrics = None  # Keras would keep an earlier one too.
-        return [part or None for part in compared]
-
     def _resolve_auto_jit_compile(self) -> bool:  # Keras' own requires a GPU too
         return not self.is_distributed and all(layer.supports_jit for layer in self._flatten_layers())
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Builds the metrics of x and its reconstruction.
-
-        Keras would also run the model, under a strategy by a mean over replicas, which uint8 does not have.
-        """
-        if self._compile_metrics is not None and not self._compile_metrics.built:
-            x = tf.zeros([1, *self.event_shape], self.dtype_policy.variable_dtype)
-            self._compile_metrics.build(x, x)
-
-    @property
-    def is_distributed(self) -> bool:
-        """Whether the model was made under a strategy of `tf.distribute`."""
-        return bool(self._distribute_strategy)
 
     def build_optimizer(self) -> None:
         """Makes the variables of the optimiser, if they do not exist."""
@@ -216,11 +164,6 @@ class CompiledModel(ObservationModel):
     # ------------------------------------------------------------------------------------------ steps
 
     @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        metrics = keras.layers.Layer.metrics.fget(self)  # a model's own property would add another loss
-        return metrics if self._compile_metrics is None else [*metrics, self._compile_metrics]
-
-    @property
     def has_own_loss(self) -> bool:
         """Whether a subclass overrides `compute_loss`, which the steps then differentiate."""
         return type(self).compute_loss is not CompiledModel.compute_loss
@@ -235,19 +178,6 @@ class CompiledModel(ObservationModel):
         else:
             self._track(self.compute_batch_metrics(data, self.next_seed()), data)
         return self._compare(data)
-
-    def _compare(self, data: Any) -> Logs:
-        """Updates the metrics of x and its reconstruction, if there are any, and returns all logs."""
-        if self._compile_metrics is None:
-            return self.get_metrics_result()
-        self._maybe_symbolic_build()
-        x, sample_weight = executions.unpack(self, data)
-        # Derived from the model's next seed, which it leaves to the next step: metrics do not change the training.
-        seed = random.fold_in(tf.cast(tf.convert_to_tensor(self.seed_generator.state), tf.int32), -1)
-        with self.phase(training=False):
-            x = self.preprocess(x, seed)
-            reconstruction = self.reconstruction(x, random.fold_in(seed, 1))
-        return self.compute_metrics(x, x, reconstruction, sample_weight)
 
     def compute_loss(
         self,
@@ -330,12 +260,6 @@ class CompiledModel(ObservationModel):
         values, metrics = self.compute_gradients(data, self.next_seed())
         self._track(metrics, data)
         return values
-
-    def _track(self, metrics: Metrics, data: Any) -> None:
-        _, sample_weight = executions.unpack(self, data)
-        for tracker in self.trackers:
-            if tracker.name in metrics:
-                tracker.update_state(metrics[tracker.name], sample_weight=sample_weight)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
