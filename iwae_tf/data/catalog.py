@@ -16,8 +16,12 @@ from iwae_tf.checks import add_name, check_choice
 from iwae_tf.data.splits import Splits, from_arrays
 from iwae_tf.types import Array
 
-#: The arrays of training, validation and test data, and the labels of the test data if there are any.
-Arrays: TypeAlias = tuple[Array, Array, Array] | tuple[Array, Array, Array, npt.ArrayLike]
+#: The arrays of training, validation and test data; then the labels of the test and of the validation data, if any.
+Arrays: TypeAlias = (
+    tuple[Array, Array, Array]
+    | tuple[Array, Array, Array, npt.ArrayLike]
+    | tuple[Array, Array, Array, npt.ArrayLike, npt.ArrayLike]
+)
 #: A function from `data_dir` to the arrays.
 Loader: TypeAlias = Callable[[str | os.PathLike | None], Arrays]
 
@@ -33,7 +37,8 @@ def register(name: str, load: Loader) -> None:
     Args:
       name: the new name.
       load: function from `data_dir` (a path or `None`) to the training, validation and test data: three arrays
-        `[n, *event_shape]`, as for `from_arrays`. A fourth, `[n]`, may hold the classes of the test data.
+        `[n, *event_shape]`, as for `from_arrays`. A fourth, `[n]`, may hold the classes of the test data, and a fifth
+        those of the validation data.
 
     Raises:
       ValueError: if the name is registered already.
@@ -46,7 +51,7 @@ def register(name: str, load: Loader) -> None:
       def load_rows(data_dir):
           rows, cultivars = load_wine(return_X_y=True)
           rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
-          return rows[::2], rows[1::4], rows[3::4], cultivars[3::4]
+          return rows[::2], rows[1::4], rows[3::4], cultivars[3::4], cultivars[1::4]
 
       data.register("wine", load_rows)
       data.load("wine").event_shape  # (13,)
@@ -60,7 +65,7 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
 
     The data sets of the package are images, uint8 `[batch, height, width, 1]`, white on black; `register` adds others.
 
-    | name | train / validation / test | event shape | test labels | source |
+    | name | train / validation / test | event shape | labels | source |
     |---|---|---|---|---|
     | `digits` | 1297 / 250 / 250 | (8, 8, 1) | digits | bundled with scikit-learn; 0..16 scaled to 0..255 |
     | `mnist` | 59600 / 400 / 10000 (Burda et al. 2015) | (28, 28, 1) | digits | TFDS |
@@ -79,7 +84,7 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
 
     Raises:
       ValueError: if the name is not registered; the message lists the names. Also if a registered data set does not
-        have a label for each of the test data.
+        have a label for each of the test or the validation data.
       FileNotFoundError: if the data are not in `data_dir` and cannot be downloaded.
 
     Example:
@@ -89,12 +94,22 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
     """
     train, validation, test, *labels = NAMES[check_choice(name, "name", NAMES)](data_dir)
     splits = from_arrays(train, validation, test, batch_size, seed)
-    if not labels:
-        return splits
-    test_labels = np.asarray(labels[0])
-    if test_labels.shape != (n := len(np.asarray(test)),):
-        raise ValueError(f"Expected a label for each of {n} test observations. Received: shape {test_labels.shape}")
-    return dataclasses.replace(splits, test_labels=test_labels)
+    test_labels, validation_labels, *_ = (*labels, None, None)
+    return dataclasses.replace(
+        splits,
+        test_labels=_check_labels(test_labels, test),
+        validation_labels=_check_labels(validation_labels, validation),
+    )
+
+
+def _check_labels(labels: npt.ArrayLike | None, part: Array) -> np.ndarray | None:
+    """Returns the labels of a part, if it has any, as an array, one for each observation."""
+    if labels is None:
+        return None
+    labels = np.asarray(labels)
+    if labels.shape != (n := len(np.asarray(part)),):
+        raise ValueError(f"Expected a label for each of {n} observations. Received: shape {labels.shape}")
+    return labels
 
 
 def _load_digits(data_dir: str | os.PathLike | None) -> Arrays:
@@ -103,7 +118,8 @@ def _load_digits(data_dir: str | os.PathLike | None) -> Arrays:
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.images))
     images = np.round(digits.images[order] * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-    return images[:1297], images[1297:1547], images[1547:], digits.target[order][1547:]
+    labels = digits.target[order]
+    return images[:1297], images[1297:1547], images[1547:], labels[1547:], labels[1297:1547]
 
 
 def _load_tfds(
@@ -139,16 +155,16 @@ def _load_tfds(
                 f"downloaded from {host} ({error}). Load it once on a machine with a network, or pass the folder of "
                 "prepared TFDS data as data_dir (--data-dir). The data set 'digits' needs neither."
             ) from error
-    arrays = []
+    arrays, labels = [], []
     for dataset in builder.as_dataset(split=list(splits), shuffle_files=False):
-        images, labels = [], []
+        images, classes = [], []
         for batch in dataset.batch(1000).as_numpy_iterator():
             images.append(convert(batch["image"]) if convert else batch["image"])
-            if label:
-                labels.append(batch[label])
+            classes.append(batch.get(label, ()))
         arrays.append(np.concatenate(images))
+        labels.append(np.concatenate(classes))
     train, validation, test = arrays
-    return (train, validation, test, np.concatenate(labels)) if label else (train, validation, test)
+    return (train, validation, test, labels[2], labels[1]) if label else (train, validation, test)
 
 
 def _scale_mask(images: np.ndarray) -> np.ndarray:

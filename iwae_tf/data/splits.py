@@ -23,6 +23,7 @@ class Splits:
       event_shape: shape of one observation.
       mean: mean of the training data, `[*event_shape]`; uint8 data are first scaled to [0, 1].
       test_labels: classes of the test data, `[n]`, in their order; `None` if the data set has none.
+      validation_labels: classes of the validation data, likewise.
 
     Example:
       ```python
@@ -39,6 +40,7 @@ class Splits:
     event_shape: tuple[int, ...]
     mean: np.ndarray
     test_labels: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
 
     def __repr__(self) -> str:
         sizes = {name: int(getattr(self, name).cardinality()) for name in ("train", "validation", "test")}

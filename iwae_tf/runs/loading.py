@@ -70,8 +70,9 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
         return RunData(config, splits, description=f"{config.dataset}; likelihood: {config.likelihood or 'bernoulli'}")
     rows, names = read(config.data, config.limit)
     ignored: tuple[str, ...] = ()
+    labels = None
     if isinstance(rows, pd.DataFrame):
-        rows, names, ignored = _select_columns(rows, config)
+        rows, names, labels, ignored = _select_columns(rows, config)
     elif config.columns or config.id_column or config.target:
         raise ValueError(f"Expected a .csv or .parquet file, which has columns. Received: {config.data}")
     config = dataclasses.replace(config, likelihood=config.likelihood or choose_likelihood(rows))
@@ -88,6 +89,8 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
     splits = data.from_arrays(
         array[train], array[validation], array[test], config.batch_size, config.seed, incomplete=bool(columns)
     )
+    if labels is not None:
+        splits = dataclasses.replace(splits, test_labels=labels[test], validation_labels=labels[validation])
     description = (
         f"{config.data}: {len(train)} rows to train on, {len(validation)} to validate, {len(test)} to test; "
         f"{_describe(array, columns)}; likelihood: {config.likelihood}"
@@ -96,8 +99,10 @@ def load(config: Config, data_dir: str | os.PathLike | None = None) -> RunData:
     return RunData(config, splits, columns, ignored, identifiers, description)
 
 
-def _select_columns(frame: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, np.ndarray | None, tuple[str, ...]]:
-    """Returns the columns to model, the values of the id column as text, and the names of the other columns."""
+def _select_columns(
+    frame: pd.DataFrame, config: Config
+) -> tuple[pd.DataFrame, np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+    """Returns the columns to model, the id column as text, the target, and the names of the columns left out."""
     frame = frame.rename(columns=str)
     check_id_column(config.id_column)
     left_out = [name for name in (config.id_column, config.target) if name is not None]
@@ -110,8 +115,9 @@ def _select_columns(frame: pd.DataFrame, config: Config) -> tuple[pd.DataFrame, 
     # Rows of a model without named columns are scored in the order of the file.
     names = [name for name in frame if name in wanted]
     identifiers = frame[config.id_column].astype(str).to_numpy() if config.id_column else None
+    labels = frame[config.target].to_numpy() if config.target else None
     others = tuple(str(name) for name in frame if name not in names and name != config.id_column)
-    return frame[names], identifiers, others
+    return frame[names], identifiers, labels, others
 
 
 def choose_likelihood(rows: np.ndarray | pd.DataFrame) -> str:

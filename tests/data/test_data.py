@@ -26,8 +26,9 @@ def test_digits():
     expected = np.sort(np.round(load_digits().images * 255 / 16).reshape(1797, -1).sum(1))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts).reshape(1797, -1).astype(int).sum(1)), expected)
     bundled = {image.tobytes(): label for image, label in zip(*load_digits(return_X_y=True), strict=True)}
-    values = np.round(parts[2].reshape(250, -1) * (16 / 255))
-    np.testing.assert_array_equal(digits.test_labels, [bundled[row.tobytes()] for row in values])
+    for part, labels in ((parts[1], digits.validation_labels), (parts[2], digits.test_labels)):
+        values = np.round(part.reshape(250, -1) * (16 / 255))
+        np.testing.assert_array_equal(labels, [bundled[row.tobytes()] for row in values])
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -39,9 +40,9 @@ def test_tfds(name, tfds_dir):
     assert all(p.dtype == np.uint8 and p.shape[1:] == (28, 28, 1) for p in parts)
     assert all(p.max() > 200 and p.mean() < 100 for p in parts), "white ink on black"
     if name == "binarized_mnist":
-        assert set(np.unique(parts[0])) == {0, 255} and splits.test_labels is None
+        assert set(np.unique(parts[0])) == {0, 255} and splits.test_labels is splits.validation_labels is None
     else:  # ten digits, or the 20 alphabets of the test data
-        assert len(splits.test_labels) == len(parts[2])
+        assert (len(splits.validation_labels), len(splits.test_labels)) == SIZES[name][1:]
         assert len(np.unique(splits.test_labels)) == {"mnist": 10, "omniglot": 20}[name]
 
 
@@ -50,7 +51,9 @@ def test_mnist_validation_is_the_end_of_the_training_set(tfds_dir):
 
     splits = data.load("mnist", data_dir=tfds_dir)
     kept = tfds.load("mnist", split="train[59600:]", data_dir=tfds_dir, download=False)
-    np.testing.assert_array_equal(rows(splits.validation), np.stack([e["image"] for e in kept.as_numpy_iterator()]))
+    entries = list(kept.as_numpy_iterator())
+    np.testing.assert_array_equal(rows(splits.validation), np.stack([entry["image"] for entry in entries]))
+    np.testing.assert_array_equal(splits.validation_labels, [entry["label"] for entry in entries])
     images, labels = map(np.stack, zip(*tfds.load("mnist", split="test[:50]", data_dir=tfds_dir, download=False,
                                                   as_supervised=True).as_numpy_iterator(), strict=True))  # fmt: skip
     np.testing.assert_array_equal(next(iter(splits.test)), images[:20])
@@ -137,9 +140,13 @@ def test_registered_data_set():
 def test_labels_of_a_registered_data_set():
     x, species = load_iris(return_X_y=True)
     data.register("iris", lambda data_dir: (x[::2], x[1::4], x[3::4], species[3::4]))
-    np.testing.assert_array_equal(data.load("iris").test_labels, species[3::4])
+    splits = data.load("iris")
+    np.testing.assert_array_equal(splits.test_labels, species[3::4])
+    assert splits.validation_labels is None
+    data.register("irises", lambda data_dir: (x[::2], x[1::4], x[3::4], species[3::4], species[1::4]))
+    np.testing.assert_array_equal(data.load("irises").validation_labels, species[1::4])
     data.register("mislabelled", lambda data_dir: (x[::2], x[1::4], x[3::4], species))
-    with pytest.raises(ValueError, match=r"a label for each of 37 test observations. Received: shape \(150,\)"):
+    with pytest.raises(ValueError, match=r"a label for each of 37 observations. Received: shape \(150,\)"):
         data.load("mislabelled")
 
 
