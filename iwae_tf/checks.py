@@ -115,12 +115,19 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
         check_count(options.warm_up, "warm_up")
     if options.event_shape is not None:
         as_sizes(options.event_shape)
-    for name in ("columns", "id_column", "target", "event_shape", "limit"):
-        if getattr(options, name) is not None and options.data is None:
-            raise ValueError(f"Expected data, a file (--data), with {name}. Received: none")
+    _check_file_options(options)
     if not 0 < options.learning_rate < float("inf"):
         raise ValueError(f"Expected learning_rate to be a positive number. Received: {options.learning_rate}")
     if not 1 <= len(options.latent_sizes) <= 7:
         raise ValueError(f"Expected 1 to 7 latent sizes, one per stochastic layer. Received: {options.latent_sizes}")
     if options.network == "conv" and len(options.latent_sizes) > 1:
         raise ValueError(f"Expected one latent size with network 'conv'. Received: {options.latent_sizes}")
+
+
+def _check_file_options(options: RunOptions) -> None:
+    """Raises a `ValueError` if there is a file beside a data set, or an option of files without one."""
+    if options.data is not None and options.dataset != type(options).dataset:
+        raise ValueError(f"Expected data or a dataset, not both. Received: {options.data!r} and {options.dataset!r}")
+    for name in ("columns", "id_column", "target", "event_shape", "limit"):
+        if getattr(options, name) is not None and options.data is None:
+            raise ValueError(f"Expected data, a file (--data), with {name}. Received: none")

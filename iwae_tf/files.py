@@ -97,6 +97,12 @@ def find_in_run(run: str | os.PathLike, name: str) -> Path:
     return path
 
 
+def check_exists(path: str | os.PathLike) -> None:
+    """Raises a `FileNotFoundError` unless there is a file or a folder at a path."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"Expected an existing file. Received: {path}, which does not exist")
+
+
 def check_saved_model(path: str | os.PathLike) -> None:
     """Raises an error unless a path is the folder of a SavedModel.
 

@@ -43,7 +43,7 @@ class RunOptions:
     ] = None
     columns: Annotated[tuple[str, ...] | None, "Columns of the file to model. Default: all but the next two."] = None
     id_column: Annotated[str | None, "Column that identifies rows; it is copied to the scores."] = None
-    target: Annotated[str | None, "Column to leave out, for example a label."] = None
+    target: Annotated[str | None, "Column of labels: they colour pictures, and are not modelled."] = None
     event_shape: Annotated[tuple[int, ...] | None, "Shape of one observation of flat rows, for example 28,28,1."] = None
     limit: Annotated[int | None, "Read only the first rows of the file, this many."] = None
     objective: Annotated[str, "Objective: {names}. See docs/objectives.md.", "Objective"] = "iwae"
@@ -67,7 +67,9 @@ class RunOptions:
         "Hidden widths for each of these layers. Default: 200x200,100x100,100x100,...",
     ] = None
     schedule: Annotated[
-        str, "Learning rate: {names}; burda has stages of 3^i epochs at 10^(-i/7) of the learning rate.", "Training"
+        str,
+        "Learning rate: {names}; burda has stages of 3^i epochs at 10^(-i/7) of it, and the paper's epsilon.",
+        "Training",
     ] = "constant"
     epochs: Annotated[int, "Epochs of the constant schedule."] = 50
     stages: Annotated[int, "Stages of the burda schedule; 8 take 3280 epochs, 4 take 40."] = 8

@@ -23,6 +23,7 @@ from iwae_tf.training import checkpoints
 from .fixtures import check_refused, command_line, invoke
 
 SMALL = ["--latent-sizes", "6,4", "--hidden-sizes", "16x16,8", "-k", "5", "--epochs", "2", "--test-samples", "50"]
+PRETRAINED = str(Path(__file__).parents[1] / "saved_models" / "mnist_iwae" / "saved_model")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_train_writes_everything_and_says_where(run):
     for name in names:
         assert str(folder / name) in output.replace("\n", "")
     assert not folder.with_name("digits.part").exists()
-    assert (folder / "tensorboard" / "diagnostics" / "projector_config.pbtxt").is_file()
+    assert "labels.tsv" in (folder / "tensorboard" / "diagnostics" / "projector_config.pbtxt").read_text()
     history = pd.read_csv(folder / "history.csv")
     assert len(history) == 2 and {"loss", "val_loss", "val_elbo", "effective_sample_size"} <= set(history.columns)
     for picture in ("samples.png", "reconstructions.png"):
@@ -182,8 +183,10 @@ def test_help_lists_every_name_without_tensorflow():
         (["export", "absent", "model"], "the folder of a run"),
         (["compare", "absent", "absent"], "the folder of a run"),
         (["serve", "absent"], "the folder of a SavedModel"),
+        (["train", "--data", "absent.csv"], "absent.csv, which does not exist"),
+        (["score", PRETRAINED, "absent.npy", "-o", "scores.csv"], "absent.npy, which does not exist"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value).replace(PRETRAINED, "MODEL") if isinstance(value, list) else "",
 )
 def test_wrong_arguments_do_not_wait_for_tensorflow(arguments, expected, tmp_path):
     code = (
@@ -335,9 +338,9 @@ def test_exit_codes(tmp_path):
     assert result.exit_code == 1 and result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
 
 
-def test_another_backend_is_refused_at_first_use():
+def test_another_backend_is_refused_at_first_use(tmp_path):
     assert command("--help", KERAS_BACKEND="jax").returncode == 0
-    result = command("evaluate", "run", KERAS_BACKEND="jax")
+    result = command("train", "-o", tmp_path / "run", KERAS_BACKEND="jax")
     assert result.returncode == 1 and result.stderr.count("\n") == 1
     assert "Expected Keras with the backend 'tensorflow'. Received: 'jax'" in result.stderr
 

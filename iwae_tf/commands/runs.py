@@ -63,6 +63,7 @@ def train(
     from iwae_tf import files
 
     if "data" in options:
+        files.check_exists(options["data"])
         options["data"] = str(Path(options["data"]).resolve())
     name = Path(options["data"]).stem if "data" in options else options.get("dataset", RunOptions.dataset)
     output = output or Path("runs") / name
@@ -198,6 +199,7 @@ def impute(
     from iwae_tf import files
 
     files.find_in_run(run, "model.keras")
+    files.check_exists(source)
     files.check_absent(output, overwrite)
     load_tensorflow()
     from iwae_tf import runs

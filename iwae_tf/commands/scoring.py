@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from iwae_tf import files
 from iwae_tf.commands.base import Overwrite, SavedModel, command
 from iwae_tf.commands.options import parse_names
+from iwae_tf.files import check_absent, check_exists, check_saved_model
 from iwae_tf.notices import load_tensorflow
 
 
@@ -43,7 +43,8 @@ def score(
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of a file with a SavedModel; after an interrupt the same command resumes."""
-    files.check_saved_model(saved_model)
+    check_saved_model(saved_model)
+    check_exists(source)
     load_tensorflow()
     from iwae_tf import scoring
 
@@ -75,8 +76,10 @@ def anomalies(
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of a file as anomalies, with thresholds from normal data and, with labels, ROC curves."""
-    files.check_absent(output, overwrite)
-    files.check_saved_model(saved_model)
+    check_absent(output, overwrite)
+    check_saved_model(saved_model)
+    for path in (source, reference):
+        check_exists(path)
     load_tensorflow()
     from iwae_tf.scoring import anomalies
 

@@ -79,7 +79,8 @@ def build(config: Config, splits: DataDescription) -> IWAE:
     else:
         model = builders.mlp(splits.event_shape, config.latent_sizes, config.hidden_sizes, **options)
     # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is averaged.
-    optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-4 / config.batch_size)
+    epsilon = {"epsilon": 1e-4 / config.batch_size} if config.schedule == "burda" else {}
+    optimizer = keras.optimizers.Adam(config.learning_rate, **epsilon)
     model.compile(optimizer, steps_per_execution=config.steps_per_execution or "auto")
     return model
 
@@ -284,7 +285,10 @@ def _fit(
         ]
         if config.diagnose:
             # The run writes its own hyperparameters, once its results are there.
-            observers.append(callbacks.Diagnostics(folder / "tensorboard", splits.validation, hparams={}))
+            labels = splits.validation_labels
+            observers.append(
+                callbacks.Diagnostics(folder / "tensorboard", splits.validation, labels=labels, hparams={})
+            )
     # The checkpoint comes last: the others have written the epochs that it counts.
     epochs = fit(model, splits, config, [*observers, checkpointer], verbose, initial_epoch=done)
     return model, {"epochs": epochs, "seconds": checkpointer.seconds, "parameters": model.count_params()}

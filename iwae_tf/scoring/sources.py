@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy.typing as npt
 
+from iwae_tf.files import check_exists
 from iwae_tf.scoring.arrays import Npy, Npz
 from iwae_tf.scoring.base import Source, get_suffix
 from iwae_tf.scoring.folders import open_folder
@@ -28,8 +29,7 @@ def check_kind(path: str | os.PathLike) -> None:
         raise ValueError(
             f"Expected a file that ends in {', '.join(KINDS)}, or a folder of such files or of images. Received: {path}"
         )
-    if not path.exists():
-        raise FileNotFoundError(f"Expected an existing file. Received: {path}, which does not exist")
+    check_exists(path)
 
 
 def open_source(

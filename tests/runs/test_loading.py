@@ -160,10 +160,21 @@ def test_columns_keep_the_order_of_the_file(tmp_path):
     assert loading.load(config).mean.tolist() == [1, 0]
 
 
+def test_the_target_labels_the_rows(tmp_path):
+    FRAME.assign(age=range(60), ill=np.arange(60) % 3).to_csv(tmp_path / "x.csv", index=False)
+    config = runs.Config(data=str(tmp_path / "x.csv"), columns=("age", "weight"), target="ill")
+    splits = loading.load(config).splits
+    for part, labels in ((splits.validation, splits.validation_labels), (splits.test, splits.test_labels)):
+        ages = np.concatenate([np.asarray(batch) for batch in part])[:, 0]
+        assert labels.tolist() == (ages % 3).tolist()
+
+
 def test_options_of_files_need_a_file():
     for options in ({"columns": ("a",)}, {"id_column": "a"}, {"target": "a"}, {"limit": 3}, {"event_shape": (2,)}):
         with pytest.raises(ValueError, match=f"Expected data, a file .--data., with {next(iter(options))}"):
             runs.Config(**options)
+    with pytest.raises(ValueError, match=r"data or a dataset, not both. Received: 'x.csv' and 'mnist'"):
+        runs.Config(data="x.csv", dataset="mnist")
     with pytest.raises(ValueError, match="Expected a table of columns"):
         runs.build(runs.Config(likelihood="table"), loading.load(runs.Config(epochs=1)))
 
