@@ -39,7 +39,7 @@ def test_densities_of_data_without_any_spread(name):
     """A Gaussian could grow without bound around constant pixels; its smallest scale keeps it finite."""
     model = iwae_tf.mlp(
         (8, 8, 1), (4,), [(16,)], likelihood="normal", objective=objectives.ImportanceWeighted(5), seed=0,
-        preprocessing=layers.StochasticBinarization("none"),
+        preprocessing=layers.Grey(),
     )  # fmt: skip
     check(model, IMAGES[name])
 

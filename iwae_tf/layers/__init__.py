@@ -8,7 +8,7 @@ A layer has the name that `tfp.layers` gives it (`IndependentNormal`, `Independe
 
 from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.bernoulli import IndependentBernoulli
-from iwae_tf.layers.binarization import StochasticBinarization
+from iwae_tf.layers.binarization import Grey, StochasticBinarization
 from iwae_tf.layers.categorical import Categorical
 from iwae_tf.layers.columns import Column
 from iwae_tf.layers.continuous_bernoulli import ContinuousBernoulli
@@ -31,6 +31,7 @@ __all__ = [
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "GaussianMixture",
+    "Grey",
     "Heterogeneous",
     "IndependentBernoulli",
     "IndependentNormal",

@@ -53,7 +53,7 @@ class ContinuousBernoulli(ObservationLayer):
     """Independent continuous Bernoulli variables: their logits are linear in the features of the network.
 
     The density of a value x in [0, 1] is proportional to p^x (1 - p)^(1 - x) with p = sigmoid(logit). It integrates to
-    1, so log p(x|z) may be positive. `layers.StochasticBinarization("none")` scales uint8 images to [0, 1].
+    1, so log p(x|z) may be positive. `layers.Grey()` scales uint8 images to [0, 1].
 
     Not to be confused with `IndependentBernoulli`, which often scores grey values although its density is not
     normalised over [0, 1].

@@ -105,8 +105,8 @@ class DiscretizedLogisticDistribution(tfd.Distribution):
 class DiscretizedLogistic(ObservationLayer):
     """Independent logistic variables rounded to the levels of a pixel: loc and log scale are linear in the features.
 
-    The data are the numbers k / 255 for k = 0, ..., 255; `preprocessing=layers.StochasticBinarization("none")` computes
-    them from uint8 images, and the encoder reads the same numbers. The probability of a level is the probability of the
+    The data are the numbers k / 255 for k = 0, ..., 255; `preprocessing=layers.Grey()` computes them from uint8
+    images, and the encoder reads the same numbers. The probability of a level is the probability of the
     bin around it; the first and the last bin include the tails. So log p(x|z) is a probability of discrete data, and
     -log2 p / number of pixels is the bits per dimension.
 

@@ -15,7 +15,7 @@ from iwae_tf import builders, callbacks, data
 from iwae_tf.callbacks.hparams import write_hparams
 from iwae_tf.exporting import export
 from iwae_tf.files import find_unfinished, remove, write_whole
-from iwae_tf.layers import StochasticBinarization
+from iwae_tf.layers import Grey, StochasticBinarization
 from iwae_tf.model import IWAE
 from iwae_tf.runs.config import INCIDENTAL, Config, write_config
 from iwae_tf.runs.evaluation import report_test_data
@@ -67,8 +67,8 @@ def build(config: Config, splits: DataDescription) -> IWAE:
     likelihood = config.likelihood or "bernoulli"
     if likelihood != "table":
         # Every likelihood but Bernoulli takes grey values.
-        binarization = StochasticBinarization("dynamic" if likelihood == "bernoulli" else "none")
-        options |= {"likelihood": likelihood, "mean": splits.mean, "preprocessing": binarization}
+        preprocessing = StochasticBinarization() if likelihood == "bernoulli" else Grey()
+        options |= {"likelihood": likelihood, "mean": splits.mean, "preprocessing": preprocessing}
     if likelihood == "table":
         columns = getattr(splits, "columns", ())
         if not columns or config.network == "conv":

@@ -97,7 +97,7 @@ CASES = {
         INSIDE, (255.0, -1.0, np.nan), "[0, 1]",
     ),
     "grey levels": Case(
-        of(lambda: layers.DiscretizedLogistic(EVENT), preprocessing=layers.StochasticBinarization("none")),
+        of(lambda: layers.DiscretizedLogistic(EVENT), preprocessing=layers.Grey()),
         INSIDE * 0 + 0.2, (0.5,), "multiples",
     ),
     "incomplete": Case(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from iwae_tf.layers import StochasticBinarization
+from iwae_tf.layers import Grey, StochasticBinarization
 
 
 def test_dynamic_draws_with_the_probability_of_the_pixel():
@@ -32,7 +32,8 @@ def test_binary_data_pass_unchanged(mode):
 def test_other_modes():
     x = tf.constant([0, 100, 200, 255], tf.uint8)
     np.testing.assert_array_equal(StochasticBinarization("threshold")(x), [0, 0, 1, 1])
-    np.testing.assert_allclose(StochasticBinarization("none")(x), np.array([0, 100, 200, 255]) / 255, rtol=1e-6)
+    for grey in (Grey(), StochasticBinarization("none")):
+        np.testing.assert_allclose(grey(x), np.array([0, 100, 200, 255]) / 255, rtol=1e-6)
 
 
 def test_rejects():

@@ -303,7 +303,7 @@ def test_grey_digits(make, digits):
         decoder=[make((8, 8, 1), hidden=(32,), mean=digits.mean)],
         prior=layers.StandardNormal(8),
         objective=objectives.ImportanceWeighted(5),
-        preprocessing=layers.StochasticBinarization("none"),
+        preprocessing=layers.Grey(),
         seed=0,
     )
     images = np.concatenate(list(digits.test))
