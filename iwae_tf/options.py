@@ -28,13 +28,9 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class RunOptions:
-    """The options of a run, each with its help, where `{names}` stands for the names to choose from.
-
-    `checks.check_run_options` checks the values. A second string names the group of the help in which the options from
-    this field on stand.
-    """
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """The data of a run or a search: a data set by its name, or a file."""
 
     dataset: Annotated[str, "Data set: {names}.", "Data"] = "digits"
     data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = None
@@ -46,6 +42,21 @@ class RunOptions:
     target: Annotated[str | None, "Column of labels: they colour pictures, and are not modelled."] = None
     event_shape: Annotated[tuple[int, ...] | None, "Shape of one observation of flat rows, for example 28,28,1."] = None
     limit: Annotated[int | None, "Read only the first rows of the file, this many."] = None
+
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """The options of the data, by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(DataOptions)}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(DataOptions):
+    """The options of a run, each with its help, where `{names}` stands for the names to choose from.
+
+    `checks.check_run_options` checks the values. A second string names the group of the help in which the options from
+    this field on stand.
+    """
+
     objective: Annotated[str, "Objective: {names}. See docs/objectives.md.", "Objective"] = "iwae"
     num_samples: Annotated[int, "Importance samples per observation."] = 50
     backward_samples: Annotated[
@@ -97,7 +108,7 @@ class SpaceOptions:
     beta: Annotated[FloatSpace | None, "Beta of the objectives that have one, as for train."] = None
     posterior: Annotated[NameSpace, "Posteriors, as for train."] = RunOptions.posterior
     prior: Annotated[NameSpace, "Priors, as for train."] = RunOptions.prior
-    likelihood: Annotated[str, "Likelihood, as for train."] = "bernoulli"
+    likelihood: Annotated[str | None, "Likelihood, as for train."] = RunOptions.likelihood
     warm_up: Annotated[int, "Epochs of warm-up, as for train."] = RunOptions.warm_up
     backward_samples: Annotated[
         BackwardSamples, "Samples that are differentiated, as for train; auto suits every number of samples."
@@ -109,7 +120,7 @@ class SpaceOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(DataOptions):
     """The options of a search; `tuning.Search` checks the values."""
 
     space: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -118,8 +129,6 @@ class SearchOptions:
     epochs: Annotated[int, "Maximum epochs of a trial; with hyperband of the longest trials."] = RunOptions.epochs
     factor: Annotated[int, "With hyperband: one of this many trials goes on to the next round."] = 3
     finalists: Annotated[int, "Best trials that are scored again, with the defaults, before one is chosen."] = 3
-    dataset: Annotated[str, "Data set, as for train."] = RunOptions.dataset
-    data_dir: Annotated[str | None, "Folder of prepared TFDS data. Default: TFDS's own."] = RunOptions.data_dir
     batch_size: Annotated[int, "Observations per step."] = RunOptions.batch_size
     seed: Annotated[int, "Seed of the models, the data and the choice of trials."] = RunOptions.seed
     test_samples: Annotated[int, "Importance samples of the test log-likelihood."] = RunOptions.test_samples

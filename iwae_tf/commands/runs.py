@@ -10,7 +10,7 @@ import typer
 
 from iwae_tf.commands.base import Overwrite, Run, command
 from iwae_tf.notices import load_tensorflow
-from iwae_tf.options import NAMES, RunOptions, SearchOptions, SpaceOptions
+from iwae_tf.options import NAMES, DataOptions, RunOptions, SearchOptions, SpaceOptions
 
 #: The files of a run, as `train` lists them.
 RUN_FILES = {
@@ -39,6 +39,17 @@ def _check_run_options(options: dict[str, Any]) -> None:
         check_run_options(RunOptions(**options), NAMES)
 
 
+def _resolve_data(options: dict[str, Any]) -> str:
+    """Makes the path of a file in the options absolute, and returns the name of the data."""
+    from iwae_tf import files
+
+    if "data" not in options:
+        return options.get("dataset", DataOptions.dataset)
+    files.check_exists(options["data"])
+    options["data"] = str(Path(options["data"]).resolve())
+    return Path(options["data"]).stem
+
+
 @command()
 def train(
     *,
@@ -62,11 +73,7 @@ def train(
     """Train a model, evaluate it on the test data and export it."""
     from iwae_tf import files
 
-    if "data" in options:
-        files.check_exists(options["data"])
-        options["data"] = str(Path(options["data"]).resolve())
-    name = Path(options["data"]).stem if "data" in options else options.get("dataset", RunOptions.dataset)
-    output = output or Path("runs") / name
+    output = output or Path("runs") / _resolve_data(options)
     files.check_absent(output, overwrite, resume, resumable=True)
     if not resume:
         _check_run_options(options)
@@ -91,7 +98,9 @@ def train(
 @command()
 def tune(
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder. Default: runs/tune-DATASET.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder. Default: runs/tune-DATASET or runs/tune-FILE.")
+    ] = None,
     options: Annotated[dict[str, Any], SearchOptions],
     space: Annotated[dict[str, Any], SpaceOptions],
     overwrite: Overwrite = False,
@@ -100,10 +109,10 @@ def tune(
 
     A SPACE is one value (50), a list (1,5,50) or a range (1..50, 1e-4..1e-2).
     """
+    output = output or Path("runs") / f"tune-{_resolve_data(options)}"
     load_tensorflow()
     from iwae_tf import files, tuning
 
-    output = output or Path("runs") / f"tune-{options.get('dataset', SearchOptions.dataset)}"
     table = tuning.tune(tuning.Search(space, **options), output, overwrite)
     typer.echo(table.sort_values("score", ascending=False).to_string(index=False))
     if (output / "best" / "metrics.json").exists():

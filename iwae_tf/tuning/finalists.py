@@ -1,5 +1,6 @@
 """The end of a search: the best trials are scored again, and the model of the winner becomes a run."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 import tensorflow as tf
 from keras_tuner.engine.trial import Trial
 
-from iwae_tf import data, evaluation
+from iwae_tf import evaluation
 from iwae_tf.data import inputs
 from iwae_tf.files import write_whole
 from iwae_tf.runs.config import write_config
@@ -61,9 +62,10 @@ def score_finalists(
     return pd.DataFrame(rows).sort_values("log_likelihood", ascending=False, ignore_index=True)
 
 
-def write_best(tuner: keras_tuner.Tuner, trial: Trial, splits: data.Splits, folder: Path, verbose: int = 0) -> None:
+def write_best(tuner: keras_tuner.Tuner, trial: Trial, run_data: RunData, folder: Path, verbose: int = 0) -> None:
     """Writes the model of a trial's best epoch as a run: `best` in the folder of the search."""
-    config = tuner.hypermodel.config(trial.hyperparameters.values, epochs=count_epochs(trial))
+    options = {"epochs": count_epochs(trial), **run_data.config.data_options}
+    config = tuner.hypermodel.config(trial.hyperparameters.values, **options)
     with write_whole(folder / "best", overwrite=True) as run:
         run.mkdir()
         write_config(config, run)
@@ -71,9 +73,9 @@ def write_best(tuner: keras_tuner.Tuner, trial: Trial, splits: data.Splits, fold
         history.to_csv(run / "history.csv", index=False)
         shutil.copytree(folder / "tensorboard" / trial.trial_id / "execution0", run / "tensorboard")
         model = tuner.load_model(trial)
-        model.data_dtype = splits.train.element_spec.dtype.name  # which `fit` would have set
+        model.data_dtype = run_data.splits.train.element_spec.dtype.name  # which `fit` would have set
         training = {"epochs": config.epochs, "seconds": history.seconds.iloc[-1], "parameters": model.count_params()}
-        write_results(model, RunData(config, splits), run, training, verbose)
+        write_results(model, dataclasses.replace(run_data, config=config), run, training, verbose)
 
 
 def read_history(tuner: keras_tuner.Tuner, trial: Trial) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from iwae_tf import objectives, runs
 from iwae_tf.callbacks import ValidationLogLikelihood
 from iwae_tf.checks import check_count
+from iwae_tf.layers import Column
 from iwae_tf.model import IWAE
 from iwae_tf.options import FloatSpace, IntSpace, NameSpace, RunOptions
 from iwae_tf.types import Data
@@ -54,6 +55,7 @@ class IWAEHyperModel(keras_tuner.HyperModel):
       beta: `beta` of the objective (see `objectives.get`); objectives without one ignore it.
       posterior: name of the posterior, see `mlp`.
       prior: name of the prior, see `mlp`.
+      table: columns of a table, see `data.from_dataframe`, for the likelihood `"table"`.
       val_samples: importance samples of `val_log_likelihood`.
       val_observations: number of validation observations that it is averaged over, the first ones.
       val_epochs: number of epochs that it is averaged over, the last ones, so that the best epoch is not the luckiest.
@@ -88,6 +90,7 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         beta: FloatSpace | None = None,
         posterior: NameSpace = "normal",
         prior: NameSpace = "normal",
+        table: Sequence[Column] = (),
         val_samples: int = 1000,
         val_observations: int = 100,
         val_epochs: int = 5,
@@ -95,7 +98,7 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         **options: Any,
     ) -> None:
         super().__init__()
-        self.event_shape, self.mean, self.options = tuple(event_shape), mean, options
+        self.event_shape, self.mean, self.columns, self.options = tuple(event_shape), mean, tuple(table), options
         self.val_samples = check_count(val_samples, "val_samples")
         self.val_observations = check_count(val_observations, "val_observations")
         self.val_epochs = check_count(val_epochs, "val_epochs")

@@ -11,11 +11,13 @@ import keras
 import keras_tuner
 import pandas as pd
 import tensorflow as tf
+from keras.src.utils import io_utils
 
-from iwae_tf import data, plots, runs
+from iwae_tf import plots, runs
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.files import read_json, remove, write_whole
 from iwae_tf.options import SearchOptions
+from iwae_tf.runs.loading import RunData, load
 from iwae_tf.tuning.finalists import score_finalists, write_best
 from iwae_tf.tuning.hypermodel import IWAEHyperModel
 from iwae_tf.tuning.tuners import OBJECTIVE, PROJECT, TUNERS, is_worker, make_tuner, trials, write_trials
@@ -39,8 +41,7 @@ class Search(SearchOptions):
       epochs: maximum epochs of a trial; with Hyperband of the longest trials.
       factor: as for `make_tuner`.
       finalists: number of the best trials that are scored again, with the defaults, before one is chosen.
-      dataset: name of the data set, see `data.load`.
-      data_dir: folder of prepared TFDS data.
+      dataset, data_dir, data, columns, id_column, target, event_shape, limit: the data, as for `runs.Config`.
       batch_size: observations per step.
       seed: integer seed of the models, the data and the choice of trials.
       test_samples: k, the importance samples of the finalists' log-likelihood and of the best model's test
@@ -62,13 +63,12 @@ class Search(SearchOptions):
             check_count(self.max_trials, "max_trials")
         check_count(self.finalists, "finalists")
         check_count(self.factor, "factor", minimum=2)
-        runs.Config(**self.run_options)
+        runs.Config(**self.data_options, **self.run_options)
 
     @property
     def run_options(self) -> dict[str, Any]:
-        """The fields of `runs.Config` that all trials share."""
-        names = ("epochs", "dataset", "data_dir", "batch_size", "seed", "test_samples")
-        return {name: getattr(self, name) for name in names}
+        """The fields of `runs.Config` that all trials share, but for the data."""
+        return {name: getattr(self, name) for name in ("epochs", "batch_size", "seed", "test_samples")}
 
     def as_json(self) -> dict[str, Any]:
         """Returns the search as JSON, which distinguishes ranges from lists."""
@@ -99,10 +99,10 @@ def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, ver
     Raises:
       FileExistsError: if the folder holds a finished search, another search or other files of these names, and
         `overwrite` is false.
-      FileNotFoundError: if the data set is not available.
+      FileNotFoundError: if the data set or the file is not available.
       KeyboardInterrupt: after an interrupt; its message says how to resume.
       RuntimeError: if no trial completes.
-      ValueError: if `IWAEHyperModel` rejects the space.
+      ValueError: if `IWAEHyperModel` rejects the space, or the file cannot be modelled; see `runs.loading.load`.
 
     Example:
       ```python
@@ -114,12 +114,17 @@ def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, ver
       ```
     """
     output = Path(output)
-    splits = data.load(search.dataset, search.batch_size, search.data_dir, search.seed)
-    hypermodel = IWAEHyperModel(splits.event_shape, splits.mean, **search.run_options, **search.space)
+    likelihood = search.space.get("likelihood")
+    run_data = load(runs.Config(**search.data_options, **search.run_options, likelihood=likelihood))
+    splits = run_data.splits
+    options = {**search.run_options, **search.space, "likelihood": run_data.config.likelihood}
+    hypermodel = IWAEHyperModel(splits.event_shape, splits.mean, table=run_data.columns, **options)
     hypermodel.build(keras_tuner.HyperParameters())  # Raises errors of all models before there is a folder.
     _claim(output, search, overwrite)
     tuner = make_tuner(search.tuner, hypermodel, output, search.max_trials, search.epochs, search.seed, search.factor)
     if not is_worker():
+        if verbose:
+            io_utils.print_msg(run_data.description)
         _describe(output / "tensorboard", hypermodel)
     tensorboard = keras.callbacks.TensorBoard(str(output / "tensorboard"), write_graph=False)
     try:
@@ -128,7 +133,7 @@ def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, ver
             verbose=verbose,
         )  # fmt: skip
         if not is_worker():
-            _conclude(tuner, search, splits, output, verbose)
+            _conclude(tuner, search, run_data, output, verbose)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"after some trials, which are kept in {output}; the same command resumes") from None
     finally:  # after an interrupt too
@@ -137,17 +142,19 @@ def tune(search: Search, output: str | os.PathLike, overwrite: bool = False, ver
     return trials(output)
 
 
-def _conclude(tuner: keras_tuner.Tuner, search: Search, splits: data.Splits, output: Path, verbose: int) -> None:
+def _conclude(tuner: keras_tuner.Tuner, search: Search, run_data: RunData, output: Path, verbose: int) -> None:
     """Chooses the best model of a search, and writes its run and the table of the finalists."""
     table = trials(output)
     if not (table.status == "COMPLETED").any():
         raise RuntimeError(f"Expected a trial to complete. Received: {len(table)} failures; {table.message.iloc[0]}")
     num_observations = MORE_OBSERVATIONS * tuner.hypermodel.val_observations
-    finalists = score_finalists(tuner, splits.validation, search.finalists, search.test_samples, num_observations)
+    finalists = score_finalists(
+        tuner, run_data.splits.validation, search.finalists, search.test_samples, num_observations
+    )
     with write_whole(output / "finalists.csv", overwrite=True) as file:
         finalists.to_csv(file, index=False)
     winner = next(t for t in tuner.oracle.trials.values() if int(t.trial_id) == finalists.trial[0])
-    write_best(tuner, winner, splits, output, verbose)
+    write_best(tuner, winner, run_data, output, verbose)
 
 
 def _claim(output: Path, search: Search, overwrite: bool) -> None:

@@ -101,6 +101,25 @@ def test_the_best_is_the_model_that_was_scored(found):
     assert endpoint(x=x[:2])["log_likelihood"].shape == (2,)
 
 
+def test_a_search_on_a_file(tmp_path):
+    """A table with missing values, an identity number and labels; the best model scores the file as it is."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"id": range(100), "a": rng.normal(size=100), "b": rng.choice(["x", "y"], 100), "c": 1})
+    frame.loc[::9, "a"] = np.nan
+    frame.to_csv(path := tmp_path / "rows.csv", index=False)
+    options = ("--id-column", "id", "--target", "c", "--depth", 1, "--latent-size", 2, "--hidden-size", 8)
+    small = ("-k", "2,3", "--val-samples", 10, "--test-samples", 10, "--epochs", 1, "--max-trials", 1)
+    result = invoke("tune", "--data", path, *options, *small, "-o", folder := tmp_path / "search")
+    assert result.exit_code == 0, result.output
+    config = runs.Config.read(folder / "best")
+    assert (config.data, config.likelihood, config.id_column) == (str(path), "table", "id")
+    assert "likelihood: table" in result.output
+    scored = invoke("score", folder / "best" / "saved_model", path, "-o", tmp_path / "scores.csv")
+    assert scored.exit_code == 0 and list(pd.read_csv(tmp_path / "scores.csv").id) == list(range(100))
+    (empty := tmp_path / "empty").mkdir()
+    check_refused(["tune", "--data", tmp_path / "no.csv", "-o", empty / "search"], "does not exist", empty)
+
+
 def test_tensorboard_has_hyperparameters_and_scores(found):
     folder, _, table, _ = found
     hparams, scores, metrics = {}, {}, []
