@@ -7,7 +7,6 @@ import typer
 
 from iwae_tf.commands.base import Overwrite, SavedModel, command
 from iwae_tf.commands.options import parse_names
-from iwae_tf.files import check_absent, check_exists, check_saved_model
 from iwae_tf.notices import load_tensorflow
 
 
@@ -43,8 +42,10 @@ def score(
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of a file with a SavedModel; after an interrupt the same command resumes."""
-    check_saved_model(saved_model)
-    check_exists(source)
+    from iwae_tf import files
+
+    files.check_saved_model(saved_model)
+    files.check_exists(source)
     load_tensorflow()
     from iwae_tf import scoring
 
@@ -76,10 +77,12 @@ def anomalies(
     overwrite: Overwrite = False,
 ) -> None:
     """Score the rows of a file as anomalies, with thresholds from normal data and, with labels, ROC curves."""
-    check_absent(output, overwrite)
-    check_saved_model(saved_model)
+    from iwae_tf import files
+
+    files.check_absent(output, overwrite)
+    files.check_saved_model(saved_model)
     for path in (source, reference):
-        check_exists(path)
+        files.check_exists(path)
     load_tensorflow()
     from iwae_tf.scoring import anomalies
 
