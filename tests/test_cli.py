@@ -184,6 +184,8 @@ def test_help_lists_every_name_without_tensorflow():
         (["compare", "absent", "absent"], "the folder of a run"),
         (["serve", "absent"], "the folder of a SavedModel"),
         (["train", "--data", "absent.csv"], "absent.csv, which does not exist"),
+        (["train", "--data", "absent.csv", "-o", "run"], "absent.csv, which does not exist"),
+        (["tune", "--data", "absent.csv", "-o", "search"], "absent.csv, which does not exist"),
         (["score", PRETRAINED, "absent.npy", "-o", "scores.csv"], "absent.npy, which does not exist"),
     ],
     ids=lambda value: " ".join(value).replace(PRETRAINED, "MODEL") if isinstance(value, list) else "",

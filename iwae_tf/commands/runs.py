@@ -73,7 +73,8 @@ def train(
     """Train a model, evaluate it on the test data and export it."""
     from iwae_tf import files
 
-    output = output or Path("runs") / _resolve_data(options)
+    name = _resolve_data(options)
+    output = output or Path("runs") / name
     files.check_absent(output, overwrite, resume, resumable=True)
     if not resume:
         _check_run_options(options)
@@ -109,7 +110,8 @@ def tune(
 
     A SPACE is one value (50), a list (1,5,50) or a range (1..50, 1e-4..1e-2).
     """
-    output = output or Path("runs") / f"tune-{_resolve_data(options)}"
+    name = _resolve_data(options)
+    output = output or Path("runs") / f"tune-{name}"
     load_tensorflow()
     from iwae_tf import files, tuning
 

@@ -101,7 +101,7 @@ def test_the_best_is_the_model_that_was_scored(found):
     assert endpoint(x=x[:2])["log_likelihood"].shape == (2,)
 
 
-def test_a_search_on_a_file(tmp_path):
+def test_a_search_on_a_file(tmp_path, monkeypatch):
     """A table with missing values, an identity number and labels; the best model scores the file as it is."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"id": range(100), "a": rng.normal(size=100), "b": rng.choice(["x", "y"], 100), "c": 1})
@@ -109,7 +109,8 @@ def test_a_search_on_a_file(tmp_path):
     frame.to_csv(path := tmp_path / "rows.csv", index=False)
     options = ("--id-column", "id", "--target", "c", "--depth", 1, "--latent-size", 2, "--hidden-size", 8)
     small = ("-k", "2,3", "--val-samples", 10, "--test-samples", 10, "--epochs", 1, "--max-trials", 1)
-    result = invoke("tune", "--data", path, *options, *small, "-o", folder := tmp_path / "search")
+    monkeypatch.chdir(tmp_path)
+    result = invoke("tune", "--data", "rows.csv", *options, *small, "-o", folder := tmp_path / "search")
     assert result.exit_code == 0, result.output
     config = runs.Config.read(folder / "best")
     assert (config.data, config.likelihood, config.id_column) == (str(path), "table", "id")
