@@ -2,7 +2,8 @@
 
 python -m benchmarks.diagnoses --only likelihoods units
 
-On MNIST the models are those of `python -m benchmarks.quality objectives`, trained first if they are not there.
+The models are those of `iwae-tf reproduce objectives --budget hour`, trained first if they are not in
+runs/reproductions.
 """
 
 import argparse
@@ -16,10 +17,9 @@ import pandas as pd
 import tensorflow as tf
 
 import iwae_tf
-from benchmarks.quality import BASE, GROUPS, trained
 from benchmarks.tables import write
 from benchmarks.turns import ROOT
-from iwae_tf import data, evaluation, plots, random, runs
+from iwae_tf import data, evaluation, plots, random, reproductions
 from iwae_tf.estimates import likelihood
 from iwae_tf.evaluation.pareto import estimate_pareto_k
 
@@ -31,15 +31,21 @@ SHOWN = ("bounds_elbo", "activity_elbo", "weights_iwae")
 FEW, MANY = 100, 1000
 
 
+def train(data_dir, *arguments, **options):
+    """Returns a run of `budget.config`, trained unless it is there."""
+    budget = dataclasses.replace(reproductions.BUDGETS["hour"], num_observations=MANY)
+    workspace = reproductions.Workspace(ROOT / "runs" / "reproductions", data_dir)
+    return reproductions.train(budget.config(*arguments, **options), budget, workspace)
+
+
 @functools.cache
 def model_of(name, data_dir):
     """Returns a model of MNIST and `MANY` test images, binarised once; "pretrained" is the model of the package."""
     if name == "pretrained":
         model = iwae_tf.load_pretrained("mnist_iwae")
         return model, binarised(model, data.load("mnist", 100, data_dir).test, MANY)
-    config = dataclasses.replace(BASE, data_dir=data_dir, **GROUPS["objectives"][name])
-    model, splits, _ = trained(config, "objectives", name)
-    return model, binarised(model, splits.test, MANY)
+    run = train(data_dir, name, 64)
+    return run.model, run.x
 
 
 def binarised(model, part, n):
@@ -139,97 +145,18 @@ def decompositions(data_dir):
     return pd.DataFrame(rows).T
 
 
-def anomalies(data_dir):
-    """MNIST against other images, and digits against digits left out."""
-    model, x = model_of("iwae", data_dir)
-    validation = binarised(model, data.load("mnist", 100, data_dir).validation, 400)
-    omniglot = binarised(model, data.load("omniglot", 100, data_dir).test, MANY)
-    noise = np.random.default_rng(0).random(x.shape)
-    outside = {
-        "Omniglot": omniglot,
-        "inverted": 1 - x,
-        "upside down": x[:, ::-1],
-        "one pixel in ten flipped": np.where(noise < 0.1, 1 - x, x),
-        "noise with MNIST's mean": (noise < x.mean()).astype(np.float32),
-        "black": np.zeros_like(x),
-    }
-    background = _background(data_dir)
-    tables = {
-        name: evaluation.out_of_distribution(model, x, other, background=background, reference=validation)
-        for name, other in outside.items()
-    }
-    tables["digits: 5 to 9, trained on 0 to 4"] = _digits()
-    table = pd.concat(tables, names=["outside"]).reset_index(level=0)
-    return table.pivot(index="outside", columns="score", values=["auroc", "fpr95"]).loc[list(tables)]
-
-
-def _background(data_dir):
-    """Trains a model of MNIST of which three pixels in ten are replaced at random (Ren et al. 2019)."""
-    config = dataclasses.replace(BASE, data_dir=data_dir, objective="elbo", num_samples=1, stages=2)
-    splits = data.load("mnist", config.batch_size, data_dir)
-    rng = np.random.default_rng(0)
-    images = np.concatenate([np.asarray(batch) for batch in splits.train])
-    replaced = np.where(rng.random(images.shape) < 0.3, rng.integers(0, 256, images.shape, np.uint8), images)
-    perturbed = data.from_arrays(replaced, 0.01, 0.01, config.batch_size)
-    model = runs.build(config, perturbed)
-    runs.fit(model, perturbed, config)
-    return model
-
-
-def _digits():
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
-    splits = data.from_arrays(images[digits.target < 5])
-    config = runs.Config(epochs=100)
-    model = runs.build(config, splits)
-    runs.fit(model, splits, config)
-    seen = [binarised(model, part, MANY) for part in (splits.test, [images[digits.target >= 5]], splits.validation)]
-    return evaluation.out_of_distribution(model, *seen[:2], reference=seen[2])
-
-
-def depths(data_dir):
-    """The effective sample size of 50 samples by depth, as training goes on (digits, no network needed)."""
-    splits = data.load("digits")
+def precisions(data_dir):
+    """What training in half precision costs in likelihood."""
+    policies = ("float32", "mixed_bfloat16", "mixed_float16")
+    trained = {policy: train(data_dir, "iwae", 5, precision=policy, stages=2) for policy in policies}
     rows = {}
-    for depth in range(1, 6):
-        sizes = (32, 16, 12, 8, 6)[:depth]
-        config = runs.Config(latent_sizes=sizes, hidden_sizes=((64,),) * depth)
-        model = runs.build(config, splits)
-        x, epochs = binarised(model, splits.test, MANY), 0
-        for until in (1, 10, 50):
-            runs.fit(model, splits, dataclasses.replace(config, epochs=until - epochs))
-            epochs = until
-            weights = evaluation.importance_weights(model, x, 50)
-            rows[depth, until] = weights.drop(columns="largest").mean()
-    return pd.DataFrame(rows).T.rename_axis(["layers", "epochs"])
-
-
-def posteriors(data_dir):
-    """Three models of MNIST with two latent variables: p(z|x) beside q(z|x)."""
-    plane = {"latent_sizes": (2,), "stages": 2, "data_dir": data_dir}
-    options = {
-        "VAE": {"objective": "elbo", "num_samples": 1},
-        "IWAE, k = 5": {"num_samples": 5},
-        "IWAE, k = 50": {"num_samples": 50},
-    }
-    models, rows = {}, {}
-    for name, option in options.items():
-        models[name], splits, _ = trained(dataclasses.replace(BASE, **plane, **option), "planes", name.split()[-1])
-        x = binarised(models[name], splits.test, MANY)
-        parts = evaluation.decompose(models[name], x[:FEW])
-        rows[name] = parts[["elbo", "bound", "log_likelihood", "negative_kl"]].mean()
-    plots.posteriors(models, x[[2, 8, 15]]).savefig(IMAGES / "posteriors.png")
-    plots.manifold(models["IWAE, k = 50"]).savefig(IMAGES / "manifold.png")
-    labels = splits.test_labels[:MANY]
-    plots.aggregated_posterior(models["IWAE, k = 50"], x, labels).savefig(IMAGES / "aggregated_posterior.png")
+    for policy, run in trained.items():
+        gain, error = run.gain_over(trained["float32"])
+        rows[policy] = {"NLL": run.nll, "NLL - that of float32": -gain, "its error": error}
     return pd.DataFrame(rows).T
 
 
-PARTS = {
-    part.__name__: part for part in (likelihoods, refinements, units, decompositions, posteriors, anomalies, depths)
-}
+PARTS = {part.__name__: part for part in (likelihoods, refinements, units, decompositions, precisions)}
 
 
 def main():

@@ -1,13 +1,12 @@
-"""Makes saved_models/mnist_iwae: trains the model, unless runs/quality has it, scores MNIST's test images with it,
-and writes its card.
+"""Makes saved_models/mnist_iwae: trains the model, unless runs/reproductions has it, scores MNIST's test images with
+it, and writes its card.
 
 python -m benchmarks.pretrained
 """
 
 import argparse
-import dataclasses
 
-from benchmarks.quality import BASE, trained
+from benchmarks import diagnoses
 from benchmarks.turns import ROOT
 from iwae_tf import evaluation, exporting, plots
 from iwae_tf.files import write_whole
@@ -48,9 +47,9 @@ def main():
     parser.add_argument("--data-dir", default="../shared/tfds", help="folder of the prepared TFDS data")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     options = parser.parse_args()
-    config = dataclasses.replace(BASE, data_dir=options.data_dir, objective="miwae")
     with write_whole(ROOT / "saved_models" / NAME, options.overwrite) as folder:
-        compiled, splits, seconds = trained(config, "objectives", config.objective)
+        run = diagnoses.train(options.data_dir, "miwae", 64)
+        compiled, splits, config = run.model, run.data.splits, run.config
         # Without the state of the optimiser, which is two thirds of the file.
         model = type(compiled).from_config(compiled.get_config())
         model.build((None, *splits.event_shape))
@@ -69,7 +68,7 @@ def main():
             "k": config.num_samples,
             "num_samples": config.test_samples,
             "parameters": model.count_params(),
-            "seconds": seconds,
+            "seconds": run.training["seconds"],
         }
         table = ["| | |", "|---|---|", *(f"| {name} | {text.format(**about)} |" for name, text in ROWS.items())]
         (folder / "README.md").write_text(CARD.format(rows="\n".join(table), **about))

@@ -9,6 +9,7 @@ from . import networks as networks
 from . import objectives as objectives
 from . import plots as plots
 from . import random as random
+from . import reproductions as reproductions
 from . import resampling as resampling
 from . import runs as runs
 from . import scoring as scoring

@@ -116,6 +116,8 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
     if options.event_shape is not None:
         as_sizes(options.event_shape)
     _check_file_options(options)
+    if options.ema is not None:
+        check_fraction(options.ema, "ema")
     if not 0 < options.learning_rate < float("inf"):
         raise ValueError(f"Expected learning_rate to be a positive number. Received: {options.learning_rate}")
     if not 1 <= len(options.latent_sizes) <= 7:

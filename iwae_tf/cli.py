@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from iwae_tf.commands import runs, scoring
+from iwae_tf.commands import reproductions, runs, scoring
 from iwae_tf.commands.base import app
 
-__all__ = ["app", "runs", "scoring"]
+__all__ = ["app", "reproductions", "runs", "scoring"]
 
 
 def _show_version(requested: bool) -> None:

@@ -130,6 +130,12 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     return content
 
 
+def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
+    """Writes an object to a JSON file, in place of what exists."""
+    with write_whole(path, overwrite=True) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
+
+
 def find_unfinished(path: str | os.PathLike) -> Path | None:
     """Returns the path of what an interrupted `write_whole` of `path` left behind, or `None`."""
     part = _part_of(Path(path))

@@ -22,7 +22,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "posterior": ("normal", "full", "mixture", "iaf", "planar", "realnvp"),
     "prior": ("normal", "mixture", "vamp", "maf", "realnvp"),
     "likelihood": ("bernoulli", "continuous-bernoulli", "normal", "logistic", "logistic-mixture", "table"),
-    "schedule": ("constant", "burda"),
+    "schedule": ("constant", "cosine", "burda"),
     "precision": ("float32", "float64", "mixed_bfloat16", "mixed_float16"),
     "tuner": ("random", "bayesian", "hyperband"),
 }  # fmt: skip
@@ -79,13 +79,18 @@ class RunOptions(DataOptions):
     ] = None
     schedule: Annotated[
         str,
-        "Learning rate: {names}; burda has stages of 3^i epochs at 10^(-i/7) of it, and the paper's epsilon.",
+        "Learning rate: {names}; cosine falls to 0; burda has stages of 3^i epochs at 10^(-i/7) of it, and the paper's "
+        "epsilon.",
         "Training",
     ] = "constant"
-    epochs: Annotated[int, "Epochs of the constant schedule."] = 50
+    epochs: Annotated[int, "Epochs; the burda schedule has its own."] = 50
     stages: Annotated[int, "Stages of the burda schedule; 8 take 3280 epochs, 4 take 40."] = 8
     learning_rate: Annotated[float, "Learning rate of Adam."] = 1e-3
     batch_size: Annotated[int, "Observations per step."] = 20
+    ema: Annotated[
+        float | None, "Momentum of a moving average of the weights, which replaces them at the end. Default: none."
+    ] = None
+    start_from: Annotated[str | None, "Run whose trained weights the training starts from."] = None
     seed: Annotated[int, "Seed of the initial weights, the order of the data and all samples."] = 0
     steps_per_execution: Annotated[
         int | None, "Steps per call of the compiled program. Default: up to 100, a divisor of the epoch."

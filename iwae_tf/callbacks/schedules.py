@@ -1,5 +1,6 @@
 """Schedules over the epochs: of the learning rate, and of the weight of the KL."""
 
+import math
 from typing import Any, Literal
 
 import keras
@@ -37,6 +38,32 @@ class BurdaSchedule(keras.callbacks.LearningRateScheduler):
         rates = [initial * 10 ** (-i / 7) for i in range(num_stages) for _ in range(3**i)]
         self.epochs = len(rates)
         super().__init__(lambda epoch, _: rates[min(epoch, len(rates) - 1)], **kwargs)
+
+
+class CosineSchedule(keras.callbacks.LearningRateScheduler):
+    """A learning rate that falls from `initial` towards 0 along a cosine, from epoch to epoch.
+
+    Args:
+      epochs: number of epochs of the training.
+      initial: learning rate of the first epoch.
+      **kwargs: as for `keras.callbacks.LearningRateScheduler`.
+
+    Raises:
+      ValueError: if `epochs` is not a positive integer.
+
+    References:
+      Loshchilov & Hutter 2017, SGDR, arXiv:1608.03983, without its restarts.
+
+    Example:
+      ```python
+      schedule = callbacks.CosineSchedule(epochs=2)
+      model.fit(x, epochs=2, callbacks=[schedule], verbose=0).history["learning_rate"]  # [0.001, 0.0005]
+      ```
+    """
+
+    def __init__(self, epochs: int, initial: float = 1e-3, **kwargs: Any) -> None:
+        check_count(epochs, "epochs")
+        super().__init__(lambda epoch, _: initial * (1 + math.cos(math.pi * min(epoch / epochs, 1))) / 2, **kwargs)
 
 
 class WarmUp(keras.callbacks.Callback):

@@ -83,7 +83,7 @@ def _make_parameter(name: str, annotation: Any, default: Any, group: str | None)
     if kind in _TYPES:
         settings["parser"], settings["metavar"], to_text = _TYPES[kind]
         kind, default = Any, default if default is None else to_text(default)
-    if name in ("data", "data_dir"):
+    if name in ("data", "data_dir", "start_from"):
         kind = Path | None
     option = typer.Option(*flags, f"--{name.replace('_', '-')}", **settings)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

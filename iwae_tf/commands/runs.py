@@ -73,6 +73,8 @@ def train(
     """Train a model, evaluate it on the test data and export it."""
     from iwae_tf import files
 
+    if "start_from" in options:
+        options["start_from"] = str(files.find_in_run(options["start_from"], "model.keras").parent.resolve())
     name = _resolve_data(options)
     output = output or Path("runs") / name
     files.check_absent(output, overwrite, resume, resumable=True)

@@ -8,6 +8,7 @@ from iwae_tf.evaluation.decomposition import decompose, kl_of_units
 from iwae_tf.evaluation.gradient_snr import gradient_snr
 from iwae_tf.evaluation.importance_weights import importance_weights
 from iwae_tf.evaluation.inference_gaps import inference_gaps
+from iwae_tf.evaluation.information_criteria import information_criteria
 from iwae_tf.evaluation.log_likelihood import log_likelihood, summarize
 from iwae_tf.evaluation.out_of_distribution import out_of_distribution
 from iwae_tf.evaluation.without_inactive import without_inactive
@@ -21,6 +22,7 @@ __all__ = [
     "gradient_snr",
     "importance_weights",
     "inference_gaps",
+    "information_criteria",
     "kl_of_units",
     "log_likelihood",
     "out_of_distribution",

@@ -42,7 +42,7 @@ def compare(runs: Sequence[str | os.PathLike], output: str | os.PathLike, overwr
     Raises:
       FileNotFoundError: if one of the folders is not a run folder.
       FileExistsError: if `output` exists and `overwrite` is false.
-      ValueError: if there are fewer than two runs.
+      ValueError: if there are fewer than two runs, or one has not been evaluated.
 
     Example:
       ```python
@@ -57,6 +57,8 @@ def compare(runs: Sequence[str | os.PathLike], output: str | os.PathLike, overwr
     for run, config in configs.items():
         options = {name: str(value) for name, value in dataclasses.asdict(config).items()}
         metrics = read_json(Path(run) / "metrics.json")
+        if "test" not in metrics:
+            raise ValueError(f"Expected an evaluated run. Received: {run}; evaluate it (iwae-tf evaluate {run})")
         test = {f"test_{name}": v for name, v in metrics["test"].items() if not isinstance(v, (str, dict))}
         rows[run] = {**options, **metrics["training"], **test, **metrics["active_units"]}
     table = pd.DataFrame.from_dict(rows, orient="index")

@@ -1,7 +1,6 @@
 """The configuration of a run."""
 
 import dataclasses
-import json
 import os
 import platform
 from collections.abc import Collection
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from iwae_tf import builders, data, objectives
 from iwae_tf.checks import check_run_options
-from iwae_tf.files import find_in_run, read_json
+from iwae_tf.files import find_in_run, read_json, write_json
 from iwae_tf.options import NAMES, RunOptions
 
 #: Options that say where or how fast a run trains, but not what it becomes.
@@ -88,4 +87,4 @@ def write_config(config: Config, folder: Path) -> None:
         "options": dataclasses.asdict(config),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
     }
-    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / "config.json", content)

@@ -1,7 +1,6 @@
 """Evaluation of the model in a run folder."""
 
 import dataclasses
-import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import keras
 import pandas as pd
 
 from iwae_tf import data, evaluation, plots
-from iwae_tf.files import find_in_run, read_json, write_whole
+from iwae_tf.files import find_in_run, read_json, write_json, write_whole
 from iwae_tf.model import IWAE
 from iwae_tf.plots.images import is_image
 from iwae_tf.runs.config import Config
@@ -113,10 +112,10 @@ def report_test_data(
         "test_log_likelihood.csv": lambda path: table.to_csv(path, index_label="observation"),
         "active_units.csv": lambda path: units.to_csv(path, index=False),
         **(pictures if is_image(run_data.event_shape) else samples),
-        "metrics.json": lambda path: path.write_text(json.dumps(metrics, indent=2) + "\n"),
     }.items():
         with write_whole(folder / name, overwrite=True) as path:
             write(path)
+    write_json(folder / "metrics.json", metrics)
     return metrics
 
 

@@ -14,11 +14,11 @@ from keras.src.utils import io_utils
 from iwae_tf import builders, callbacks, data
 from iwae_tf.callbacks.hparams import write_hparams
 from iwae_tf.exporting import export
-from iwae_tf.files import find_unfinished, remove, write_whole
+from iwae_tf.files import find_in_run, find_unfinished, remove, write_json, write_whole
 from iwae_tf.layers import Grey, StochasticBinarization
 from iwae_tf.model import IWAE
 from iwae_tf.runs.config import INCIDENTAL, Config, write_config
-from iwae_tf.runs.evaluation import report_test_data
+from iwae_tf.runs.evaluation import load_model, report_test_data
 from iwae_tf.runs.loading import RunData, load
 from iwae_tf.training import checkpoints, replicas
 
@@ -80,7 +80,8 @@ def build(config: Config, splits: DataDescription) -> IWAE:
         model = builders.mlp(splits.event_shape, config.latent_sizes, config.hidden_sizes, **options)
     # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is averaged.
     epsilon = {"epsilon": 1e-4 / config.batch_size} if config.schedule == "burda" else {}
-    optimizer = keras.optimizers.Adam(config.learning_rate, **epsilon)
+    average = {} if config.ema is None else {"use_ema": True, "ema_momentum": config.ema}
+    optimizer = keras.optimizers.Adam(config.learning_rate, **epsilon, **average)
     model.compile(optimizer, steps_per_execution=config.steps_per_execution or "auto")
     return model
 
@@ -101,6 +102,8 @@ def schedules(config: Config) -> tuple[int, list[keras.callbacks.Callback]]:
         burda = callbacks.BurdaSchedule(config.stages, config.learning_rate)
         epochs = burda.epochs
         chain.append(burda)
+    elif config.schedule == "cosine":
+        chain.append(callbacks.CosineSchedule(epochs, config.learning_rate))
     if config.warm_up:
         chain.append(callbacks.WarmUp(config.warm_up))
     return epochs, chain
@@ -150,6 +153,7 @@ def train(
     resume: bool = False,
     checkpoint_every: float = 60.0,
     distribute: str | None = None,
+    evaluate: bool = True,
 ) -> dict[str, Any]:
     """Trains, evaluates and exports a model; the folder gets its name only when it is complete.
 
@@ -165,16 +169,19 @@ def train(
       checkpoint_every: seconds between checkpoints within an epoch; every epoch ends with one too.
       distribute: name of a strategy for several devices or processes, see `replicas.STRATEGIES`. All processes get the
         same arguments and share the folder.
+      evaluate: whether to evaluate and export the model too. `runs.evaluate` and `exporting.export` can do so later.
 
     Returns:
-      The metrics: `test`, `active_units` and `training`, each a dict. A worker other than the chief gets an empty dict.
+      The metrics: `test`, `active_units` and `training`, each a dict; `training` alone without evaluation. A worker
+      other than the chief gets an empty dict.
 
     Raises:
       ConnectionError: if another worker stops answering.
       FileExistsError: if `output` exists and `overwrite` is false.
-      FileNotFoundError: if the data set or the file is not available.
+      FileNotFoundError: if the data set or the file is not available, or `config.start_from` is not a run folder.
       KeyboardInterrupt: after an interrupt; its message says how to resume.
-      ValueError: if the unfinished run has another configuration, or the file cannot be modelled; see `loading.load`.
+      ValueError: if the unfinished run has another configuration, the run to start from has another model, or the file
+        cannot be modelled; see `loading.load`.
 
     Example:
       ```python
@@ -183,6 +190,8 @@ def train(
       metrics["test"]["log_likelihood"]  # in nats
       ```
     """
+    if config.start_from:
+        find_in_run(config.start_from, "model.keras")
     strategy = replicas.make_strategy(distribute)
     if not replicas.is_chief(strategy):
         _fit(load(config), strategy, find_unfinished(output) if resume else None, verbose=0, write=False)
@@ -200,7 +209,13 @@ def train(
                     write_config(config, new)
             if verbose:
                 io_utils.print_msg(run_data.description)
-            metrics = _fit_and_report(run_data, strategy, folder, verbose, checkpoint_every)
+            model, training = _fit(run_data, strategy, folder, verbose, checkpoint_every)
+            if evaluate:
+                metrics = write_results(model, run_data, folder, training, verbose)
+            else:
+                model.save(folder / "model.keras")
+                metrics = {"training": training}
+                write_json(folder / "metrics.json", metrics)
         except KeyboardInterrupt:
             if not folder.exists():
                 raise
@@ -212,14 +227,6 @@ def train(
             raise
     checkpoints.clear(output)
     return metrics
-
-
-def _fit_and_report(
-    run_data: RunData, strategy: tf.distribute.Strategy, folder: Path, verbose: int, checkpoint_every: float
-) -> dict[str, Any]:
-    """Trains a model, and writes it and its results to the folder."""
-    model, training = _fit(run_data, strategy, folder, verbose, checkpoint_every)
-    return write_results(model, run_data, folder, training, verbose)
 
 
 def write_results(
@@ -259,6 +266,15 @@ def _write_hparams(config: Config, folder: Path, metrics: dict[str, Any]) -> Non
             tf.summary.scalar(name, float(value))
 
 
+def _copy_weights(run: str, model: IWAE) -> None:
+    """Gives a model the weights of a run."""
+    weights = load_model(run).get_weights()
+    shapes, expected = [w.shape for w in weights], [tuple(v.shape) for v in model.weights]
+    if shapes != expected:
+        raise ValueError(f"Expected a run of the same networks in {run}, weights {expected}. Received: {shapes}")
+    model.set_weights(weights)
+
+
 def _fit(
     run_data: RunData,
     strategy: tf.distribute.Strategy,
@@ -273,6 +289,8 @@ def _fit(
     keras.config.set_dtype_policy(config.precision)
     with strategy.scope():
         model = build(config, run_data)
+        if config.start_from:
+            _copy_weights(config.start_from, model)
     checkpointer = checkpoints.Checkpoints(folder, checkpoint_every, write)
     done = checkpointer.restore(model) if folder else 0
     observers: list[keras.callbacks.Callback] = []

@@ -1,0 +1,69 @@
+"""Options of training: where it starts, and how it ends."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from iwae_tf import runs
+from iwae_tf.runs import loading
+
+SMALL = runs.Config(latent_sizes=(3,), hidden_sizes=((8,),), num_samples=2, epochs=1, test_samples=10)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "first"
+    metrics = runs.train(SMALL, path, verbose=0, evaluate=False)
+    return path, metrics
+
+
+def test_a_run_without_evaluation_can_be_evaluated_later(trained, tmp_path):
+    path, metrics = trained
+    assert set(metrics) == {"training"} and not (path / "saved_model").exists() and not (path / "samples.png").exists()
+    with pytest.raises(ValueError, match=r"Expected an evaluated run.*first; evaluate it"):
+        runs.compare([path, path], tmp_path / "comparison")
+    metrics = runs.evaluate(path, verbose=0)
+    assert metrics["test"]["num_observations"] == 250 and (path / "samples.png").exists()
+
+
+def test_a_run_starts_from_another(trained, tmp_path):
+    """A second training with no learning rate to speak of keeps the weights of the first, under another objective."""
+    path, _ = trained
+    config = dataclasses.replace(SMALL, objective="elbo", start_from=str(path), learning_rate=1e-12)
+    runs.train(config, tmp_path / "second", verbose=0, evaluate=False)
+    first, second = (runs.load_model(run) for run in (path, tmp_path / "second"))
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
+    assert type(second.objective).__name__ == "ELBO"
+
+
+def test_a_run_cannot_start_from_another_network(trained, tmp_path):
+    config = dataclasses.replace(SMALL, latent_sizes=(4,), start_from=str(trained[0]))
+    with pytest.raises(ValueError, match=r"Expected a run of the same networks in .*first"):
+        runs.train(config, tmp_path / "other", verbose=0)
+    with pytest.raises(FileNotFoundError, match="Expected the folder of a run"):
+        runs.train(dataclasses.replace(SMALL, start_from="nowhere"), tmp_path / "other", verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cosine_schedule():
+    config = dataclasses.replace(SMALL, schedule="cosine", epochs=4, learning_rate=0.2)
+    epochs, (schedule,) = runs.schedules(config)
+    rates = [schedule.schedule(epoch, None) for epoch in range(5)]
+    assert epochs == 4
+    np.testing.assert_allclose(rates, [0.2, 0.1 * (1 + math.sqrt(0.5)), 0.1, 0.1 * (1 - math.sqrt(0.5)), 0], atol=1e-12)
+
+
+def test_the_moving_average_of_weights(trained, tmp_path):
+    """With momentum 1 the average stays what it is after the first step, which Adam keeps below the learning rate."""
+    config = dataclasses.replace(SMALL, ema=1.0)
+    runs.train(config, tmp_path / "average", verbose=0, evaluate=False)
+    keras.utils.set_random_seed(config.seed)
+    initial = runs.build(config, loading.load(config)).get_weights()
+    average, final = (runs.load_model(path).get_weights() for path in (tmp_path / "average", trained[0]))
+    distances = [max(np.abs(a - b).max() for a, b in zip(initial, w, strict=True)) for w in (average, final)]
+    assert 0 < distances[0] <= 1.01e-3 and distances[1] > 0.01
+    with pytest.raises(ValueError, match=r"ema must be a number in \[0, 1\]. Received: ema=1.5"):
+        dataclasses.replace(SMALL, ema=1.5)
