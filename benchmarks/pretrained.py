@@ -9,7 +9,7 @@ import argparse
 from benchmarks import diagnoses
 from benchmarks.turns import ROOT
 from iwae_tf import evaluation, exporting, plots
-from iwae_tf.files import write_whole
+from iwae_tf.files import compute_checksum, write_whole
 
 NAME = "mnist_iwae"
 CARD = """# {name}
@@ -56,6 +56,7 @@ def main():
         model.set_weights(compiled.get_weights())
         folder.mkdir()
         model.save(folder / "model.keras")
+        (folder / "model.sha256").write_text(f"{compute_checksum(folder / 'model.keras')}  model.keras\n")
         exporting.export(model, folder / "saved_model", config.test_samples)
         plots.samples(model, 36).savefig(folder / "samples.png")
         scores = evaluation.log_likelihood(model, splits.test, config.test_samples, verbose=1)

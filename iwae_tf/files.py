@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -134,6 +135,11 @@ def write_json(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     """Writes an object to a JSON file, in place of what exists."""
     with write_whole(path, overwrite=True) as part:
         part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def compute_checksum(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def find_unfinished(path: str | os.PathLike) -> Path | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from iwae_tf.checks import check_choice
+from iwae_tf.files import compute_checksum
 from iwae_tf.model import IWAE
 
 #: The folder in an installed package, and in a checkout.
@@ -24,7 +25,7 @@ def load_pretrained(name: str) -> IWAE:
       An `IWAE` that is not compiled; compile it to train it further.
 
     Raises:
-      ValueError: if there is no model of this name.
+      ValueError: if there is no model of this name, or its file is not the one that was published.
 
     Example:
       ```python
@@ -34,4 +35,7 @@ def load_pretrained(name: str) -> IWAE:
     """
     paths = {path.parent.name: path for folder in FOLDERS for path in folder.glob("*/model.keras")}
     check_choice(name, "name", sorted(paths))
+    published, actual = paths[name].with_suffix(".sha256").read_text().split()[0], compute_checksum(paths[name])
+    if actual != published:
+        raise ValueError(f"Expected {paths[name]} with the SHA-256 {published}. Received: {actual}")
     return keras.saving.load_model(paths[name])

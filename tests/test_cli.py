@@ -38,7 +38,7 @@ def test_train_writes_everything_and_says_where(run):
     folder, output = run
     names = {
         "model.keras", "saved_model", "metrics.json", "config.json", "history.csv", "test_log_likelihood.csv",
-        "active_units.csv", "samples.png", "reconstructions.png", "tensorboard",
+        "active_units.csv", "samples.png", "reconstructions.png", "tensorboard", "README.md",
     }  # fmt: skip
     assert {p.name for p in folder.iterdir()} == names
     for name in names:

@@ -53,6 +53,21 @@ def test_it_is_installed_with_every_package():
     assert set(setuptools["packages"]) == found | {f"iwae_tf.{name}" for name in models}
 
 
+def test_a_changed_file_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / NAME
+    folder.mkdir()
+    for name in ("model.keras", "model.sha256"):
+        (folder / name).write_bytes((FOLDER / name).read_bytes())
+    monkeypatch.setattr(pretrained, "FOLDERS", (tmp_path,))
+    assert iwae_tf.load_pretrained(NAME).latent_shapes == [(50,)]
+    with (folder / "model.keras").open("ab") as file:
+        file.write(b"!")
+    with pytest.raises(
+        ValueError, match=r"Expected .*model.keras with the SHA-256 [0-9a-f]{64}. Received"
+    ):
+        iwae_tf.load_pretrained(NAME)
+
+
 def test_others_there_are_not():
     with pytest.raises(ValueError, match=r"name must be one of mnist_iwae. Received: 'cifar'"):
         iwae_tf.load_pretrained("cifar")

@@ -14,6 +14,7 @@ from iwae_tf.options import NAMES, DataOptions, RunOptions, SearchOptions, Space
 
 #: The files of a run, as `train` lists them.
 RUN_FILES = {
+    "README.md": "model card",
     "model.keras": "Keras model",
     "saved_model": "SavedModel, for scoring",
     "metrics.json": "metrics",

@@ -14,6 +14,7 @@ from iwae_tf import data, evaluation, plots
 from iwae_tf.files import find_in_run, read_json, write_json, write_whole
 from iwae_tf.model import IWAE
 from iwae_tf.plots.images import is_image
+from iwae_tf.runs.cards import write_card
 from iwae_tf.runs.config import Config
 from iwae_tf.runs.loading import RunData, load
 
@@ -116,6 +117,7 @@ def report_test_data(
         with write_whole(folder / name, overwrite=True) as path:
             write(path)
     write_json(folder / "metrics.json", metrics)
+    write_card(folder, model, config, metrics)
     return metrics
 
 

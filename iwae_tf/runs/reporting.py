@@ -1,12 +1,10 @@
 """The report of a run: every table and picture on its test data."""
 
 import dataclasses
-import datetime
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +16,7 @@ from iwae_tf.hierarchy import summary
 from iwae_tf.model import IWAE
 from iwae_tf.plots.images import is_image
 from iwae_tf.runs import pages
+from iwae_tf.runs.cards import describe_run
 from iwae_tf.runs.config import Config
 from iwae_tf.runs.evaluation import load_model
 from iwae_tf.runs.loading import load
@@ -73,32 +72,14 @@ def report(
             table.to_csv(folder / f"{name}.csv", index=False)
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png")
-        first = pages.Section("summary", metrics["test"]["verdict"], _make_summary(run, model, config, metrics))
+        facts = pages.facts_html(describe_run(run, model, config, metrics))
+        content = facts + pages.preformatted(summary.to_text(model))
+        first = pages.Section("summary", metrics["test"]["verdict"], content)
         options = pages.preformatted(json.dumps(dataclasses.asdict(config), indent=2))
         last = pages.Section("configuration", "Every option of the run, enough to repeat it.", options)
         sections = [first, *_make_sections(tables, folder), last]
         (folder / "report.html").write_text(pages.page(run.resolve().name, sections))
     return output / "report.html"
-
-
-def _make_summary(run: Path, model: IWAE, config: Config, metrics: dict[str, Any]) -> str:
-    """Returns what was trained on which data, how, for how long and with which versions."""
-    test, training = metrics["test"], metrics["training"]
-    refined = f", q refined by {test['refine']} steps" if test["refine"] else ""
-    duration = datetime.timedelta(seconds=round(training["seconds"]))
-    facts = {
-        "Test log-likelihood": f"{test['log_likelihood']:.3f} \u00b1 {test['standard_error']:.3f} nats "
-        f"({test['num_samples']} samples{refined}; sampling error {test['sampling_error']:.3f})",
-        "Effective sample size": f"{test['effective_sample_size']:.1f}",
-        "Data": f"{config.source}, {test['num_observations']} test observations of shape {model.event_shape}",
-        "Objective": repr(model.objective),
-        "Options": repr(config),
-        "Training": f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)} in {duration} (h:mm:ss)",
-        # Keras knows the classes of the model only if the package is imported too.
-        "To load it": f"import keras, iwae_tf; keras.saving.load_model({str(run / 'model.keras')!r})",
-        "Versions": ", ".join(f"{name} {v}" for name, v in read_json(run / "config.json")["versions"].items()),
-    }
-    return pages.facts_html(facts) + pages.preformatted(summary.to_text(model))
 
 
 def _make_sections(tables: dict[str, pd.DataFrame], folder: Path) -> Iterator[pages.Section]:

@@ -1,6 +1,5 @@
 """Checkpoints: everything that an interrupted training needs to continue."""
 
-import hashlib
 import json
 import logging
 import os
@@ -12,7 +11,7 @@ import keras
 import numpy as np
 
 from iwae_tf.data.observation_model import ObservationModel
-from iwae_tf.files import remove, write_whole
+from iwae_tf.files import compute_checksum, remove, write_whole
 from iwae_tf.training.executions import get_metric_variables, get_variables
 
 VARIABLES, STATE, SUMS = "variables.npz", "training.json", "sha256.json"
@@ -106,7 +105,7 @@ class Checkpoints(keras.callbacks.Callback):
             # By NumPy, since every call of Keras' own `save_weights` leaks 70 KiB.
             np.savez(part / VARIABLES, **{str(i): v.numpy() for i, v in enumerate(get_variables(self.model))})
             (part / STATE).write_text(json.dumps(state))
-            (part / SUMS).write_text(json.dumps({name: _checksum(part / name) for name in (VARIABLES, STATE)}))
+            (part / SUMS).write_text(json.dumps({name: compute_checksum(part / name) for name in (VARIABLES, STATE)}))
         # Only now, so that a kill at any time leaves a complete checkpoint.
         kept = _list_checkpoints(self._run)[-NUM_KEPT:]
         for path in self._folder.iterdir():
@@ -139,10 +138,6 @@ def _parse_name(path: Path) -> tuple[int, ...]:
 def _is_complete(path: Path) -> bool:
     try:
         sums = json.loads((path / SUMS).read_text())
-        return sums == {name: _checksum(path / name) for name in (VARIABLES, STATE)}
+        return sums == {name: compute_checksum(path / name) for name in (VARIABLES, STATE)}
     except (OSError, ValueError):
         return False
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
