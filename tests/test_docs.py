@@ -25,6 +25,7 @@ PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "README.md", *(RO
 #: What `shrink` replaces, so that every page takes seconds.
 REPLACEMENTS = {
     r"\bepochs=\d+": "epochs=1",
+    r'"epochs": \d+': '"epochs": 1',
     r"\bmax_trials=\d+": "max_trials=1",
     r"\bnum_samples=\d{3,}": "num_samples=50",
     r"splits\.test, \d+, refine=\d+": "splits.test, 50, refine=2",

@@ -91,7 +91,7 @@ def test_example(name, fitted, digits, x, tmp_path, monkeypatch, request):
         shutil.copytree(request.getfixturevalue("run"), folder)
     packages = {
         package: getattr(iwae_tf, package)
-        for package in (*PACKAGES, "estimates", "log_weights", "random", "resampling")
+        for package in (*PACKAGES, "estimates", "log_weights", "random", "reproductions", "resampling")
     }
     names = {"iwae_tf": iwae_tf, "keras": keras, "np": np, "pd": pd, "tf": tf, "tfd": tfd, **packages}
     names |= {"model": fitted, "splits": digits, "x": x, "__name__": "example"}

@@ -51,8 +51,8 @@ def reproduce(
     Example:
       ```python
       small = reproductions.Budget("small", ("digits",), {"epochs": 1}, width=0.1, num_observations=20, num_samples=20)
-      result = reproductions.reproduce("renyi", small, "reproductions", verbose=0)
-      result.table.columns[0]  # "NLL"
+      result = reproductions.reproduce("jackknife", small, "reproductions", verbose=0)
+      result.table.columns[0]  # "ELBO"
       ```
     """
     entry = catalog.find(name)

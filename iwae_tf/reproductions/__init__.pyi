@@ -1,0 +1,10 @@
+from .budgets import BUDGETS as BUDGETS
+from .budgets import Budget as Budget
+from .catalog import NAMES as NAMES
+from .catalog import Entry as Entry
+from .execution import reproduce as reproduce
+from .execution import train as train
+from .results import Claim as Claim
+from .results import Result as Result
+from .results import TrainedRun as TrainedRun
+from .workspace import Workspace as Workspace
