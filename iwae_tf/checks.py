@@ -108,13 +108,15 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
             check_choice(getattr(options, name), name, names)
     for name in ("num_samples", "epochs", "stages", "batch_size", "test_samples"):
         check_count(getattr(options, name), name)
-    for name in ("steps_per_execution", "limit"):
+    for name in ("steps_per_execution", "limit", "first_samples"):
         if getattr(options, name) is not None:
             check_count(getattr(options, name), name)
     if options.warm_up:
         check_count(options.warm_up, "warm_up")
     if options.event_shape is not None:
         as_sizes(options.event_shape)
+    if check_count(options.first_epochs, "first_epochs", minimum=0) > 0 and options.first_samples is None:
+        raise ValueError(f"Expected first_samples with first_epochs={options.first_epochs}. Received: none")
     _check_file_options(options)
     if options.ema is not None:
         check_fraction(options.ema, "ema")

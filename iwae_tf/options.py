@@ -86,6 +86,8 @@ class RunOptions(DataOptions):
     epochs: Annotated[int, "Epochs; the burda schedule has its own."] = 50
     stages: Annotated[int, "Stages of the burda schedule; 8 take 3280 epochs, 4 take 40."] = 8
     learning_rate: Annotated[float, "Learning rate of Adam."] = 1e-3
+    first_samples: Annotated[int | None, "Importance samples of the first epochs, fewer to be quicker."] = None
+    first_epochs: Annotated[int, "Number of these epochs."] = 0
     batch_size: Annotated[int, "Observations per step."] = 20
     ema: Annotated[
         float | None, "Momentum of a moving average of the weights, which replaces them at the end. Default: none."

@@ -62,9 +62,7 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
     assert iwae_tf.load_pretrained(NAME).latent_shapes == [(50,)]
     with (folder / "model.keras").open("ab") as file:
         file.write(b"!")
-    with pytest.raises(
-        ValueError, match=r"Expected .*model.keras with the SHA-256 [0-9a-f]{64}. Received"
-    ):
+    with pytest.raises(ValueError, match=r"Expected .*model.keras with the SHA-256 [0-9a-f]{64}. Received"):
         iwae_tf.load_pretrained(NAME)
 
 

@@ -46,15 +46,17 @@ class Config(RunOptions):
         check_run_options(self, choices())
         if self.beta is not None or self.backward_samples is not None:
             self.make_objective()
+        if self.first_samples is not None:
+            self.make_objective(self.first_samples)
 
     @property
     def source(self) -> str:
         """The file that the run trains on, or the name of its data set."""
         return self.data or self.dataset
 
-    def make_objective(self) -> objectives.Objective:
-        """Makes the objective of the run."""
-        return objectives.get(self.objective, self.num_samples, self.beta, self.backward_samples)
+    def make_objective(self, num_samples: int | None = None) -> objectives.Objective:
+        """Makes the objective of the run, or the same with another number of samples."""
+        return objectives.get(self.objective, num_samples or self.num_samples, self.beta, self.backward_samples)
 
     def __repr__(self) -> str:
         values = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))

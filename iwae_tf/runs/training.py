@@ -4,19 +4,18 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
-import numpy.typing as npt
 import tensorflow as tf
 from keras.src.utils import io_utils
 
-from iwae_tf import builders, callbacks, data
+from iwae_tf import callbacks, data
 from iwae_tf.callbacks.hparams import write_hparams
 from iwae_tf.exporting import export
 from iwae_tf.files import find_in_run, find_unfinished, remove, write_json, write_whole
-from iwae_tf.layers import Grey, StochasticBinarization
 from iwae_tf.model import IWAE
+from iwae_tf.runs.building import build
 from iwae_tf.runs.config import INCIDENTAL, Config, write_config
 from iwae_tf.runs.evaluation import load_model, report_test_data
 from iwae_tf.runs.loading import RunData, load
@@ -24,66 +23,6 @@ from iwae_tf.training import checkpoints, replicas
 
 #: The results on the test data that HParams shows.
 TEST_RESULTS = ("log_likelihood", "standard_error", "effective_sample_size", "unreliable")
-
-
-class DataDescription(Protocol):
-    """Describes a data set to `build`: `data.Splits`, for example. Data of a table have `columns` too."""
-
-    @property
-    def event_shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def mean(self) -> npt.ArrayLike | None: ...
-
-
-def build(config: Config, splits: DataDescription) -> IWAE:
-    """Makes and compiles the model of a configuration.
-
-    Args:
-      config: the configuration.
-      splits: the data set; only its `event_shape` and `mean` are used, or its `columns` for a table.
-
-    Returns:
-      A compiled `IWAE`.
-
-    Raises:
-      ValueError: if the likelihood is `"table"` and the data have no columns.
-
-    Example:
-      ```python
-      config = runs.Config(objective="dreg", num_samples=5, latent_sizes=(10,), hidden_sizes=((50,),))
-      model = runs.build(config, splits)
-      model.evaluate(x, verbose=0, return_dict=True)["elbo"]  # in nats
-      ```
-    """
-    options: dict[str, Any] = {
-        "posterior": config.posterior,
-        "prior": config.prior,
-        "objective": config.make_objective(),
-        "seed": config.seed,
-        "ladder": config.ladder,
-        "skip": config.skip,
-    }
-    likelihood = config.likelihood or "bernoulli"
-    if likelihood != "table":
-        # Every likelihood but Bernoulli takes grey values.
-        preprocessing = StochasticBinarization() if likelihood == "bernoulli" else Grey()
-        options |= {"likelihood": likelihood, "mean": splits.mean, "preprocessing": preprocessing}
-    if likelihood == "table":
-        columns = getattr(splits, "columns", ())
-        if not columns or config.network == "conv":
-            raise ValueError(f"Expected a table of columns, and network 'mlp'. Received: {config}")
-        model = builders.tabular(columns, config.latent_sizes, config.hidden_sizes, **options)
-    elif config.network == "conv":
-        model = builders.conv(splits.event_shape, config.latent_sizes[0], **options)
-    else:
-        model = builders.mlp(splits.event_shape, config.latent_sizes, config.hidden_sizes, **options)
-    # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is averaged.
-    epsilon = {"epsilon": 1e-4 / config.batch_size} if config.schedule == "burda" else {}
-    average = {} if config.ema is None else {"use_ema": True, "ema_momentum": config.ema}
-    optimizer = keras.optimizers.Adam(config.learning_rate, **epsilon, **average)
-    model.compile(optimizer, steps_per_execution=config.steps_per_execution or "auto")
-    return model
 
 
 def schedules(config: Config) -> tuple[int, list[keras.callbacks.Callback]]:
@@ -137,12 +76,25 @@ def fit(
       ```
     """
     epochs, chain = schedules(config)
-    # The schedules come first, because the observers log the learning rate and the weight of the KL.
-    model.fit(
-        splits.train, validation_data=splits.validation, initial_epoch=initial_epoch, epochs=epochs,
-        callbacks=[*chain, *observers], verbose=verbose,
-    )  # fmt: skip
+    for first, last, num_samples in _list_phases(config, epochs):
+        if initial_epoch >= last:
+            continue
+        if config.first_epochs:
+            model.objective = config.make_objective(num_samples)
+        # The schedules come first, because the observers log the learning rate and the weight of the KL.
+        model.fit(
+            splits.train, validation_data=splits.validation, initial_epoch=max(initial_epoch, first), epochs=last,
+            callbacks=[*chain, *observers], verbose=verbose,
+        )  # fmt: skip
+        for logger in (observer for observer in observers if isinstance(observer, keras.callbacks.CSVLogger)):
+            logger.append = True
     return epochs
+
+
+def _list_phases(config: Config, epochs: int) -> list[tuple[int, int, int | None]]:
+    """Returns the first epoch, the end and the number of samples of the parts of a training."""
+    first = min(config.first_epochs, epochs)
+    return [(0, first, config.first_samples), (first, epochs, config.num_samples)]
 
 
 def train(

@@ -5,6 +5,7 @@ import math
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from iwae_tf import runs
@@ -67,3 +68,17 @@ def test_the_moving_average_of_weights(trained, tmp_path):
     assert 0 < distances[0] <= 1.01e-3 and distances[1] > 0.01
     with pytest.raises(ValueError, match=r"ema must be a number in \[0, 1\]. Received: ema=1.5"):
         dataclasses.replace(SMALL, ema=1.5)
+
+
+def test_the_first_epochs_have_fewer_samples(tmp_path):
+    config = dataclasses.replace(SMALL, num_samples=4, first_samples=2, first_epochs=1, epochs=3)
+    runs.train(config, tmp_path / "whole", verbose=0, evaluate=False)
+    history = pd.read_csv(tmp_path / "whole" / "history.csv")
+    assert history.epoch.tolist() == [0, 1, 2] and history.effective_sample_size[0] <= 2
+    assert runs.load_model(tmp_path / "whole").objective.num_samples == 4
+    shorter = dataclasses.replace(config, epochs=2)
+    runs.train(shorter, tmp_path / "shorter", verbose=0, evaluate=False)
+    other = pd.read_csv(tmp_path / "shorter" / "history.csv")
+    np.testing.assert_array_equal(other.loss, history.loss[:2])
+    with pytest.raises(ValueError, match="Expected first_samples with first_epochs=1"):
+        dataclasses.replace(SMALL, first_epochs=1)
