@@ -60,8 +60,9 @@ class RunOptions(DataOptions):
     objective: Annotated[str, "Objective: {names}. See docs/objectives.md.", "Objective"] = "iwae"
     num_samples: Annotated[int, "Importance samples per observation."] = 50
     backward_samples: Annotated[
-        BackwardSamples, "Samples that are differentiated, chosen by weight; auto is a tenth, at least 8. Default: all."
-    ] = None
+        BackwardSamples,
+        "Samples that are differentiated, chosen by weight: a number, all, or auto, which is a tenth and at least 8.",
+    ] = "auto"
     beta: Annotated[float | None, "Weight of the KL in elbo, of the ELBO in ciwae. Default: 1 and 0.5."] = None
     warm_up: Annotated[int, "Epochs over which the weight of the KL rises from 0 to 1."] = 0
     network: Annotated[str, "Network: {names}; conv for images, with one stochastic layer.", "Model"] = "mlp"
@@ -118,7 +119,7 @@ class SpaceOptions:
     likelihood: Annotated[str | None, "Likelihood, as for train."] = RunOptions.likelihood
     warm_up: Annotated[int, "Epochs of warm-up, as for train."] = RunOptions.warm_up
     backward_samples: Annotated[
-        BackwardSamples, "Samples that are differentiated, as for train; auto suits every number of samples."
+        BackwardSamples, "Samples that are differentiated, as for train; all and auto suit every number of samples."
     ] = RunOptions.backward_samples
     val_samples: Annotated[int, "Importance samples of the log-likelihood that compares trials."] = 1000
     val_observations: Annotated[int, "Validation observations that it is averaged over."] = 100

@@ -123,7 +123,7 @@ def test_a_run_is_not_overwritten_unasked(run):
         (("--objective", "vae"), ", ".join(sorted(objectives.NAMES))),
         (("--objective", "jackknife", "-k", "1"), "Received: order=1, num_samples=1"),
         (("--warm-up", "-1"), "warm_up"),
-        (("--schedule", "cosine"), "constant, burda"),
+        (("--schedule", "linear"), "constant, cosine, burda"),
         (("--precision", "int8"), "float32, float64, mixed_bfloat16, mixed_float16"),
         (("-k", "0"), "num_samples"),
         (("--epochs", "0"), "epochs"),
@@ -155,7 +155,7 @@ def test_schedules_of_learning_rate_and_kl(tmp_path):
     np.testing.assert_allclose(history.learning_rate, [1e-3, *[1e-3 * 10 ** (-1 / 7)] * 3], rtol=1e-5)
     np.testing.assert_array_equal(history.kl_weight, [0, 0.5, 1, 1])
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
-    assert model.kl_weight.numpy() == 1 and model.objective == objectives.MIWAE(2, 2)
+    assert model.kl_weight.numpy() == 1 and model.objective == objectives.MIWAE(2, 2, backward_samples="auto")
 
 
 def test_help_lists_every_name_without_tensorflow():

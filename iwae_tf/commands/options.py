@@ -44,12 +44,12 @@ def _parse_space(kind: type) -> Callable[[str], Any]:
     return parse
 
 
-def _parse_backward_samples(text: str) -> int | str:
-    """Parses `auto` or a number."""
+def _parse_backward_samples(text: str) -> int | str | None:
+    """Parses `auto`, `all` or a number."""
     try:
-        return text if text == "auto" else int(text)
+        return None if text == "all" else text if text == "auto" else int(text)
     except ValueError:
-        raise typer.BadParameter(f"expected auto or an integer, received {text!r}") from None
+        raise typer.BadParameter(f"expected auto, all or an integer, received {text!r}") from None
 
 
 def _format_space(space: Any) -> str:
@@ -67,7 +67,7 @@ _TYPES: dict[Any, tuple[Callable, str, Callable]] = {
     tuple[int, ...] | None: (_parse_sizes, "N,N", str),
     tuple[str, ...] | None: (parse_names, "NAME,NAME", str),
     tuple[tuple[int, ...], ...] | None: (_parse_nested_sizes, "NxN,NxN", str),
-    BackwardSamples: (_parse_backward_samples, "N|auto", str),
+    BackwardSamples: (_parse_backward_samples, "N|auto|all", str),
     IntSpace: (_parse_space(int), "SPACE", _format_space),
     FloatSpace: (_parse_space(float), "SPACE", _format_space),
     FloatSpace | None: (_parse_space(float), "SPACE", _format_space),

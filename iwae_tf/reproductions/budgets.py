@@ -51,6 +51,7 @@ class Budget:
             "latent_sizes": tuple(self._scale(size) for size in latent_sizes),
             "hidden_sizes": tuple(tuple(self._scale(size) for size in sizes) for sizes in hidden_sizes),
             "test_samples": self.num_samples,
+            "backward_samples": None,  # as in the papers
         }
         if "data" in options:
             del defaults["dataset"]

@@ -4,6 +4,7 @@ import pytest
 
 from iwae_tf import options, runs, tuning
 from iwae_tf.runs.config import choices
+from tests.fixtures import invoke
 
 
 def test_the_names_in_the_help_are_the_registered_ones():
@@ -21,3 +22,22 @@ def test_unknown_names(field):
 
 def test_repr_has_what_differs_from_the_defaults():
     assert repr(runs.Config(seed=3, latent_sizes=(2,))) == "Config(latent_sizes=(2,), seed=3)"
+
+
+def test_runs_differentiate_the_samples_that_matter_by_default():
+    assert runs.Config().make_objective().num_backward == 8
+    assert runs.Config(backward_samples=None).make_objective().num_backward == 50
+    for name in ("elbo", "jackknife", "iwae-sampled"):  # which have no such choice
+        assert runs.Config(objective=name).make_objective().backward_samples in (None, 1)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("all", None), ("auto", "auto"), ("7", 7)])
+def test_backward_samples_of_the_command_line(text, expected, monkeypatch):
+    configs = []
+    monkeypatch.setattr(runs, "train", lambda config, *_, **__: configs.append(config) or {})
+    assert invoke("train", "--backward-samples", text).exit_code == 0
+    assert configs[0].backward_samples == expected
+
+
+def test_other_backward_samples_are_refused():
+    assert "expected auto, all or an integer" in " ".join(invoke("train", "--backward-samples", "some").output.split())

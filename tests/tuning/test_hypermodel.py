@@ -43,7 +43,9 @@ def test_a_trial_is_the_model_of_its_configuration():
         hidden_sizes=((20, 20), (10, 10), (5, 5)), learning_rate=0.002, warm_up=3, epochs=9,
     )  # fmt: skip
     assert model.latent_shapes == [(7,), (3,), (1,)]
-    assert model.objective == objectives.ImportanceWeighted(6, gradient="doubly_reparameterized")
+    assert model.objective == objectives.ImportanceWeighted(
+        6, gradient="doubly_reparameterized", backward_samples="auto"
+    )
     assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0.002)
 
 
@@ -52,7 +54,7 @@ def test_beta_is_searched_only_where_the_objective_has_one():
     _, hp = sampled(hypermodel, objective="iwae")
     assert "beta" not in hp.values and hypermodel.config(hp.values).beta is None
     model, hp = sampled(hypermodel, objective="ciwae", beta=0.7)
-    assert model.objective == objectives.CIWAE(50, 0.7)
+    assert model.objective == objectives.CIWAE(50, 0.7, backward_samples="auto")
     (beta,) = (p for p in hp.space if p.name == "beta")
     assert beta.conditions[0].values == ["elbo", "ciwae"]
     fixed = tuning.IWAEHyperModel(EVENT, objective=["iwae", "elbo"], beta=0.3)
