@@ -95,13 +95,15 @@ def find_changes(
     Returns:
       For each option its values in the published protocol and in ours, over all runs, as texts.
     """
-    changes = {}
-    for field in dataclasses.fields(Config):
-        if field.name in INCIDENTAL or not published:
-            continue
-        values = [
-            sorted({str(getattr(config, field.name)) for config in side.values()}) for side in (published, configs)
-        ]
-        if values[0] != values[1] and field.name not in ("start_from", "data"):
-            changes[field.name] = (values[0], values[1])
-    return changes
+    sides = [[_describe(config) for config in side.values()] for side in (published, configs)]
+    if not all(sides):
+        return {}
+    values = {name: [sorted({options[name] for options in side}) for side in sides] for name in sides[0][0]}
+    return {name: (first, second) for name, (first, second) in values.items() if first != second}
+
+
+def _describe(config: Config) -> dict[str, str]:
+    """Returns the options of a run that a protocol has, by name, as texts."""
+    options = dataclasses.asdict(config) | {"epochs": runs.schedules(config)[0]}
+    ignored = (*INCIDENTAL, "stages", "start_from", "data")
+    return {name: str(value) for name, value in options.items() if name not in ignored}

@@ -56,7 +56,7 @@ def write(
 
 def table_markdown(table: pd.DataFrame) -> str:
     """Returns a table as Markdown, with two decimals of numbers from 10 up, three of smaller ones."""
-    return str(table.map(format_value).to_markdown(disable_numparse=True))
+    return str(table.map(format_value).reset_index().to_markdown(index=False, disable_numparse=True))
 
 
 def format_value(value: Any) -> str:

@@ -118,11 +118,8 @@ def test_published_values_beside_ours():
     assert list(table.columns) == ["NLL", "error", "published NLL", "difference", "twice"]
     assert table.difference["mnist", 1] == pytest.approx(0.5) and np.isnan(table.difference["mnist", 2])
     assert "published NLL" not in tabulate(trained, ["data", "layers"], {("digits", 1): 1.0})
-    assert pages.table_markdown(table.iloc[1:]).splitlines()[-1].split("|")[2:5] == [
-        " 86.00 ",
-        " 0.300   ",
-        "                 ",
-    ]
+    cells = [cell.strip() for cell in pages.table_markdown(table).splitlines()[-1].split("|")[1:-1]]
+    assert cells == ["mnist", "2", "86.00", "0.300", "", "", "172.00"]
 
 
 def test_changes_are_found():
