@@ -1,5 +1,6 @@
 """The command that reproduces the tables and figures of papers."""
 
+import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,15 @@ from iwae_tf.commands.base import command
 from iwae_tf.notices import load_tensorflow
 
 BUDGETS = ("quick", "hour", "paper")
+
+
+def _print_state(folder: Path) -> None:
+    """Prints how many claims the reproduction in a folder has reproduced, if it is there."""
+    path = folder / "claims.csv"
+    if path.exists():
+        with path.open(newline="") as file:
+            verdicts = [row["verdict"] for row in csv.DictReader(file)]
+        typer.echo(f"    {folder}: {verdicts.count('yes')} of {len(verdicts)} claims reproduced")
 
 
 @command()
@@ -31,9 +41,9 @@ def reproduce(
 
     if name is None:
         for entry in catalog.NAMES.values():
-            budgets = [b for b in BUDGETS if (output / f"{entry.name}-{b}").exists()]
-            state = f"  [{', '.join(budgets)} in {output}]" if budgets else ""
-            typer.echo(f"{entry.name}{state}\n    {entry.shows}\n    {entry.source}")
+            typer.echo(f"{entry.name}\n    {entry.shows}\n    {entry.source}")
+            for finished in BUDGETS:
+                _print_state(output / f"{entry.name}-{finished}")
         typer.echo("\niwae-tf reproduce NAME --budget quick|hour|paper")
         return
     catalog.find(name)

@@ -28,9 +28,9 @@ def reproduce(
     """Reproduces tables and figures of a paper.
 
     It trains the runs that are not in `output` yet, one run folder each; after an interrupt the same call resumes. Then
-    it writes the folder `output/NAME-BUDGET`: `table.csv`, `table.md`, `figure.png`, and `page.md` with the published
-    values beside ours, the claims of the paper with the differences that decide them, and what of the published
-    protocol was changed.
+    it writes the folder `output/NAME-BUDGET`: `table.csv`, `table.md`, `figure.png`, `claims.csv`, and `page.md` with
+    the published values beside ours, the claims of the paper with the differences that decide them, and what of the
+    published protocol was changed.
 
     Args:
       name: one of `reproductions.NAMES`.

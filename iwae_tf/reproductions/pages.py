@@ -36,12 +36,16 @@ _ERRORS = (
 def write(
     folder: Path, entry: Entry, trained: Runs, result: Result, changes: Mapping[str, tuple[list[str], list[str]]]
 ) -> None:
-    """Writes `table.csv`, `table.md`, `figure.png` and `page.md` to an existing folder."""
+    """Writes `table.csv`, `table.md`, `figure.png`, `claims.csv` and `page.md` to an existing folder."""
     budget = next(iter(trained.values())).budget
     table = table_markdown(result.table)
     result.table.to_csv(folder / "table.csv")
     (folder / "table.md").write_text(f"{table}\n")
     result.figure.savefig(folder / "figure.png")
+    claims = [{**claim._asdict(), "verdict": claim.verdict} for claim in result.claims]
+    pd.DataFrame(claims, columns=["statement", "difference", "error", "verdict"]).to_csv(
+        folder / "claims.csv", index=False
+    )
     page = _PAGE.format(
         **entry._asdict() | {"changes": _describe_changes(entry, budget.name, changes)},
         budget=budget.name,

@@ -34,7 +34,7 @@ def test_every_reproduction(name, folder):
     assert np.isfinite(result.table.select_dtypes("number").dropna(axis="columns", how="all").to_numpy(float)).any()
     assert {claim.verdict for claim in result.claims} <= {"yes", "no", "undecided"}
     written = folder / f"{name}-small"
-    assert {path.name for path in written.iterdir()} == {"table.csv", "table.md", "figure.png", "page.md"}
+    assert {path.name for path in written.iterdir()} == {"table.csv", "table.md", "figure.png", "claims.csv", "page.md"}
     page = (written / "page.md").read_text()
     assert catalog.NAMES[name].source in page and "- test samples: 30, published 5000." in page
     assert len(pd.read_csv(written / "table.csv")) == len(result.table)
@@ -152,4 +152,5 @@ def test_the_command_line_writes_a_page(folder, monkeypatch):
     done = invoke("reproduce", "true-posteriors", "-o", folder)
     assert done.exit_code == 0, done.output
     assert "IWAE-50 is better than the VAE" in done.output and "published" in done.output
-    assert "true-posteriors  [quick in" in invoke("reproduce", "-o", folder).output
+    listed = " ".join(invoke("reproduce", "-o", folder).output.split())
+    assert "true-posteriors-quick: " in listed and "of 2 claims reproduced" in listed
