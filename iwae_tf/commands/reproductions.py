@@ -51,7 +51,7 @@ def reproduce(
     load_tensorflow()
     from iwae_tf import reproductions
 
-    reproductions.reproduce(name, budget, output, data_dir)
+    reproductions.reproduce(name, budget, output, data_dir, isolate=True)
     folder = output / f"{name}-{budget}"
     typer.echo(f"\n{(folder / 'page.md').read_text()}")
     for file in ("table.csv", "figure.png", "page.md"):

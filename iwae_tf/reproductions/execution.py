@@ -1,6 +1,10 @@
 """Reproductions: trains the runs, and writes table, figure and page."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
+import functools
+import multiprocessing
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +15,15 @@ from keras.src.utils import io_utils
 from iwae_tf import runs
 from iwae_tf.checks import check_choice
 from iwae_tf.files import write_whole
+from iwae_tf.notices import load_tensorflow
 from iwae_tf.reproductions import catalog, pages
 from iwae_tf.reproductions.budgets import BUDGETS, Budget
 from iwae_tf.reproductions.results import Result, TrainedRun
 from iwae_tf.reproductions.workspace import Workspace
 from iwae_tf.runs.config import INCIDENTAL, Config
+
+#: Trainings after which a process is replaced.
+RUNS_PER_PROCESS = 8
 
 
 def reproduce(
@@ -24,6 +32,7 @@ def reproduce(
     output: str | os.PathLike = "runs/reproductions",
     data_dir: str | os.PathLike | None = None,
     verbose: int = 1,
+    isolate: bool = False,
 ) -> Result:
     """Reproduces tables and figures of a paper.
 
@@ -39,6 +48,8 @@ def reproduce(
       output: the folder; reproductions in the same folder share runs.
       data_dir: folder of prepared TFDS data; `None` is TFDS's own.
       verbose: 1 prints a line for each run.
+      isolate: whether to train in other processes, since what XLA compiles stays in memory as long as a process lives.
+        As with `multiprocessing`, a script then needs `if __name__ == "__main__":`.
 
     Returns:
       A `Result`: `table`, `figure` and `claims`.
@@ -62,10 +73,11 @@ def reproduce(
     module = entry.load()
     configs: dict[Any, Config] = module.configure(budget, workspace)
     trained: dict[Any, TrainedRun] = {}
-    for i, (key, config) in enumerate(configs.items(), 1):
-        if verbose:
-            io_utils.print_msg(f"{i} of {len(configs)}: {pages.describe_key(key)}, {workspace.find_run(config)}")
-        trained[key] = train(config, budget, workspace)
+    with _open_pool() if isolate else contextlib.nullcontext() as pool:
+        for i, (key, config) in enumerate(configs.items(), 1):
+            if verbose:
+                io_utils.print_msg(f"{i} of {len(configs)}: {pages.describe_key(key)}, {workspace.find_run(config)}")
+            trained[key] = train(config, budget, workspace, pool)
     result: Result = module.evaluate(trained)
     folder = workspace.folder / f"{name}-{budget.name}"
     published = {} if budget.name == "paper" else module.configure(BUDGETS["paper"], workspace)
@@ -76,14 +88,26 @@ def reproduce(
     return result
 
 
-def train(config: Config, budget: Budget, workspace: Workspace) -> TrainedRun:
-    """Trains a run, or resumes it, unless it is complete."""
+def _open_pool() -> concurrent.futures.ProcessPoolExecutor:
+    """Makes one process for a few trainings, then the next."""
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(1, context, load_tensorflow, max_tasks_per_child=RUNS_PER_PROCESS)
+
+
+def train(
+    config: Config, budget: Budget, workspace: Workspace, pool: concurrent.futures.Executor | None = None
+) -> TrainedRun:
+    """Trains a run, or resumes it, unless it is complete; in a process of the pool if there is one."""
     path = workspace.find_run(config)
     if not path.exists():
         if config.data:
             workspace.write_data(config.data)
         located = config if config.data else dataclasses.replace(config, data_dir=workspace.data_dir)
-        runs.train(located, path, verbose=0, resume=True, evaluate=False)
+        work = functools.partial(runs.train, located, path, verbose=0, resume=True, evaluate=False)
+        if pool:
+            pool.submit(work).result()
+        else:
+            work()
     return TrainedRun(path, config, budget, workspace.data_dir)
 
 

@@ -14,7 +14,7 @@ _PAGE = """# {name}
 
 {shows}. Source: {source}.
 
-`iwae-tf reproduce {name} --budget {budget}`: {count} runs, {minutes:.0f} minutes of training.
+`iwae-tf reproduce {name} --budget {budget}`: {count} runs, {minutes:.1f} minutes of training.
 
 {claims}
 {table}
@@ -80,7 +80,7 @@ def claims_markdown(claims: tuple[Claim, ...]) -> str:
     rows = [
         {
             "claim": claim.statement,
-            "difference": f"{claim.difference:+.2f}" + (f" \u00b1 {claim.error:.2f}" if claim.error else ""),
+            "difference": f"{claim.difference:+.3f}" + (f" \u00b1 {claim.error:.3f}" if claim.error else ""),
             "reproduced": claim.verdict,
         }
         for claim in claims

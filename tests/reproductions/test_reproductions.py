@@ -102,7 +102,7 @@ def test_claims():
     assert Claim("more", 1.0, 0.5).verdict == "undecided" and Claim("more", math.nan).verdict == "undecided"
     assert Claim("count", 1).verdict == "yes" and Claim("count", 0).verdict == "undecided"
     text = pages.claims_markdown((Claim("a is better than b", 0.5, 0.1),))
-    assert "| a is better than b | +0.50 \u00b1 0.10 " in text and "| yes " in text
+    assert "| a is better than b | +0.500 \u00b1 0.100 " in text and "| yes " in text
     assert compare_likelihoods({}, {"absent": ("a", "b")}) == ()
 
 
