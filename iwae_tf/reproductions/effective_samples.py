@@ -42,8 +42,12 @@ def evaluate(trained: Runs) -> Result:
     followed = {model: trained["by epoch", model].diagnostics for model in MODELS}
     label = "effective sample size"
     with open_panels(None, 4, 2, (PAGE, 2 * HEIGHT)) as (figure, panels):
-        draw_lines(panels[0], {m: d.effective_sample_size for m, d in followed.items()}, f"{label} of 64", "epoch")
-        draw_lines(panels[1], {m: d.noticeable_weights for m, d in followed.items()}, "weights above 0.01", "epoch")
+        histories = {model: trained["by epoch", model].history for model in MODELS}
+        by_epoch = {m: pd.Series(h.val_effective_sample_size.array, h.epoch + 1) for m, h in histories.items()}
+        draw_lines(panels[0], by_epoch, f"{label} of {NUM_SAMPLES}", "epoch")
+        draw_lines(
+            panels[1], {m: d.noticeable_weights for m, d in followed.items()}, "weights above 0.01, of 64", "epoch"
+        )
         sizes = {model: table.effective_sample_size.xs(model, level="model") for model in MODELS}
         draw_lines(panels[2], sizes, f"{label} of {NUM_SAMPLES}", "stochastic layers")
         for i, model in enumerate(MODELS):
