@@ -44,7 +44,7 @@ class Config(RunOptions):
 
     def __post_init__(self) -> None:
         check_run_options(self, choices())
-        if self.beta is not None or self.backward_samples is not None:
+        if self.beta is not None or self.backward_samples not in (None, "auto"):
             self.make_objective()
         if self.first_samples is not None:
             self.make_objective(self.first_samples)
