@@ -115,8 +115,10 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
         check_count(options.warm_up, "warm_up")
     if options.event_shape is not None:
         as_sizes(options.event_shape)
-    if check_count(options.first_epochs, "first_epochs", minimum=0) > 0 and options.first_samples is None:
-        raise ValueError(f"Expected first_samples with first_epochs={options.first_epochs}. Received: none")
+    check_count(options.first_epochs, "first_epochs", minimum=0)
+    if bool(options.first_epochs) != (options.first_samples is not None):
+        given = f"first_samples={options.first_samples}, first_epochs={options.first_epochs}"
+        raise ValueError(f"Expected first_samples with first_epochs, or neither. Received: {given}")
     _check_file_options(options)
     if options.ema is not None:
         check_fraction(options.ema, "ema")

@@ -77,7 +77,8 @@ def fit(
     """
     epochs, chain = schedules(config)
     for first, last, num_samples in _list_phases(config, epochs):
-        if initial_epoch >= last:
+        # A training that is resumed at its end still has to end: its last part is not skipped.
+        if initial_epoch >= last and last < epochs:
             continue
         if config.first_epochs:
             model.objective = config.make_objective(num_samples)

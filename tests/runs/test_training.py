@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import iwae_tf
 from iwae_tf import runs
 from iwae_tf.runs import loading
 
@@ -80,5 +81,19 @@ def test_the_first_epochs_have_fewer_samples(tmp_path):
     runs.train(shorter, tmp_path / "shorter", verbose=0, evaluate=False)
     other = pd.read_csv(tmp_path / "shorter" / "history.csv")
     np.testing.assert_array_equal(other.loss, history.loss[:2])
-    with pytest.raises(ValueError, match="Expected first_samples with first_epochs=1"):
-        dataclasses.replace(SMALL, first_epochs=1)
+    for options in ({"first_epochs": 1}, {"first_samples": 1}):
+        with pytest.raises(ValueError, match=r"Expected first_samples with first_epochs, or neither. Received: .*=1"):
+            dataclasses.replace(SMALL, **options)
+
+
+def test_a_training_resumed_at_its_end_still_takes_the_average(tmp_path, monkeypatch):
+    """The kill comes after the last checkpoint, before the model is saved."""
+    config = dataclasses.replace(SMALL, ema=0.99)
+    runs.train(config, tmp_path / "unbroken", verbose=0, evaluate=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(iwae_tf.IWAE, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            runs.train(config, tmp_path / "broken", verbose=0, evaluate=False)
+    runs.train(config, tmp_path / "broken", verbose=0, evaluate=False, resume=True)
+    unbroken, broken = (runs.load_model(tmp_path / name).get_weights() for name in ("unbroken", "broken"))
+    assert all(np.array_equal(a, b) for a, b in zip(unbroken, broken, strict=True))
