@@ -4,7 +4,7 @@ from iwae_tf import plots
 from iwae_tf.reproductions import burda_likelihoods
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.burda_likelihoods import MODELS
-from iwae_tf.reproductions.results import Claim, Result, Runs, tabulate
+from iwae_tf.reproductions.results import Claim, Result, Runs, is_mnist, tabulate
 from iwae_tf.reproductions.workspace import Workspace
 
 #: Units of the replication by layers, k and model.
@@ -18,17 +18,17 @@ PUBLISHED = {
 def configure(budget: Budget, workspace: Workspace) -> Configs:
     """Returns the runs of `burda-likelihoods` on the main data set, by layers, k and model."""
     runs = burda_likelihoods.configure(budget, workspace)
-    return {key[1:]: config for key, config in runs.items() if isinstance(key, tuple) and key[0] == budget.datasets[0]}
+    return {key[1:]: config for key, config in runs.items() if key[0] == budget.datasets[0]}
 
 
 def evaluate(trained: Runs) -> Result:
     """Counts the active units, and draws histograms of log A_u of the deepest models with most samples."""
     table = tabulate(trained, ["layers", "k", "model"], active_units=lambda run: run.active)
-    if next(iter(trained.values())).config.dataset == "mnist":
+    if is_mnist(trained):
         table["published active units"] = [PUBLISHED.get(key, "") for key in trained]
     k = max(k for _, k, _ in trained)
     figure = plots.activity({model: trained[2, k, model].units for model in MODELS})
-    counts = {key: int(run.units.active.sum()) for key, run in trained.items()}
+    counts = {key: run.num_active for key, run in trained.items()}
     claims = (
         *(
             Claim(f"IWAE-{k} uses more units than VAE-{k}, {n} layers", counts[n, k, "IWAE"] - counts[n, k, "VAE"])

@@ -38,7 +38,7 @@ def evaluate(trained: Runs) -> Result:
             "distortion": parts.distortion.mean(),
             "-ELBO": -parts.elbo.mean(),
             "NLL, held out": run.nll,
-            "active units": run.units.active.sum(),
+            "active units": run.num_active,
             **criteria.iloc[0][["aic", "bic"]].rename(str.upper),
         }
     index = pd.MultiIndex.from_tuples(list(rows), names=["beta", "seed"])

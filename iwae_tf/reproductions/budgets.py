@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from iwae_tf.callbacks import BurdaSchedule
 from iwae_tf.runs.config import Config
+from iwae_tf.runs.training import schedules
 
 T = TypeVar("T")
 
@@ -65,19 +67,19 @@ class Budget:
             of Burda's schedule.
           **options: further options.
         """
-        return {"schedule": "constant", "epochs": max(1, round(epochs * self.count_epochs() / 3280)), **options}
+        share = self.count_epochs() / BurdaSchedule().epochs
+        return {"schedule": "constant", "epochs": max(1, round(share * epochs)), **options}
 
     def train_stages(self, stages: int) -> dict[str, Any]:
-        """Returns options for the first stages of Burda's schedule; with a constant rate as many epochs of 13."""
+        """Returns options for the first stages of Burda's schedule; at a constant rate, for the same share of three."""
         if self.options.get("schedule") == "burda":
             return {"stages": min(stages, self.options["stages"])}
-        return {"epochs": max(1, round(self.options["epochs"] * min(1, (3**stages - 1) / 26)))}
+        share = min(1, BurdaSchedule(stages).epochs / BurdaSchedule(3).epochs)
+        return {"epochs": max(1, round(self.options["epochs"] * share))}
 
     def count_epochs(self) -> int:
         """Returns the number of epochs of the budget's schedule."""
-        if self.options.get("schedule") == "burda":
-            return (3 ** self.options["stages"] - 1) // 2
-        return self.options["epochs"]
+        return schedules(self.config("elbo", 1))[0]
 
     def thin(self, values: Sequence[T]) -> list[T]:
         """Returns at most `most` of the values, evenly spread from the first to the last."""

@@ -52,9 +52,8 @@ def configure(budget: Budget, workspace: Workspace) -> Configs:
 def evaluate(trained: Runs) -> Result:
     """Compares NLL and active units with the published ones."""
     published = {key: nll for key, (nll, _) in PUBLISHED.items()}
-    table = tabulate(
-        trained, ["data", "layers", "k", "model"], published, active_units=lambda run: run.active
-    )  # fmt: skip
+    names = ["data", "layers", "k", "model"]
+    table = tabulate(trained, names, published, active_units=lambda run: run.active)
     units = [PUBLISHED.get(key, (0, ""))[1] for key in trained]
     if any(units):
         table["published active units"] = units

@@ -4,7 +4,7 @@ from typing import Any
 
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.drawing import draw_curves
-from iwae_tf.reproductions.results import Result, Runs, compare_likelihoods, tabulate
+from iwae_tf.reproductions.results import Result, Runs, compare_likelihoods, is_mnist, tabulate
 from iwae_tf.reproductions.workspace import Workspace
 
 VAE, IWAE = "VAE", "IWAE-50"
@@ -30,7 +30,7 @@ def configure(budget: Budget, workspace: Workspace) -> Configs:
 
 def evaluate(trained: Runs) -> Result:
     """Compares NLL and active units with the published ones, and draws the ELBO of the second trainings."""
-    published = PUBLISHED if next(iter(trained.values())).config.dataset == "mnist" else {}
+    published = PUBLISHED if is_mnist(trained) else {}
     table = tabulate(trained, ["training"], published, active_units=lambda run: run.active)
     if published:
         table["published active units"] = [ACTIVE[str(name)] for name in trained]

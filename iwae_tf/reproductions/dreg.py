@@ -16,7 +16,7 @@ def configure(budget: Budget, workspace: Workspace) -> Configs:
 
 
 def evaluate(trained: Runs) -> Result:
-    """Compares likelihoods, and the SNR of all estimators at the weights that each of them has led to."""
+    """Compares likelihoods, and the SNR and the variance of all estimators at the weights of the first run."""
     table = tabulate(trained, ["estimator"], active_units=lambda run: run.active)
     first = trained["IWAE"]
     choices = [objectives.get(name, NUM_SAMPLES) for name in MODELS.values()]

@@ -9,7 +9,7 @@ from iwae_tf import objectives
 from iwae_tf.evaluation.batches import score_batches
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.drawing import draw_curves
-from iwae_tf.reproductions.results import Claim, Result, Runs, average
+from iwae_tf.reproductions.results import Claim, Result, Runs, average, is_mnist
 from iwae_tf.reproductions.workspace import Workspace
 
 NUM_SAMPLES = 32
@@ -49,7 +49,7 @@ def evaluate(trained: Runs) -> Result:
             for name in list(ESTIMATES)[1:]
         }
     table = pd.DataFrame(rows).T.rename_axis("trained by")
-    if next(iter(trained.values())).config.dataset == "mnist":
+    if is_mnist(trained):
         columns = [f"published {name}" for name in ESTIMATES]
         table = table.join(pd.DataFrame.from_dict(PUBLISHED, orient="index", columns=columns))
     claims = [

@@ -38,7 +38,7 @@ def _write_incomplete(path: Path) -> None:
 def configure(budget: Budget, workspace: Workspace) -> Configs:
     """Returns runs of the same data that differ in their seeds."""
     path = workspace.plan_data("breast_cancer_half_missing.csv", _write_incomplete)
-    epochs = EPOCHS if budget.name == "paper" else min(EPOCHS, 10 * budget.count_epochs())
+    epochs = min(EPOCHS, 10 * budget.count_epochs())
     options: dict[str, Any] = {**TRAINING, "schedule": "constant", "epochs": epochs}
     return {f"seed {seed}": budget.config("iwae", 20, data=path, seed=seed, **options) for seed in budget.thin(SEEDS)}
 

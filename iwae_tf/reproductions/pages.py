@@ -47,7 +47,7 @@ def write(
         folder / "claims.csv", index=False
     )
     page = _PAGE.format(
-        **entry._asdict() | {"changes": _describe_changes(entry, budget.name, changes)},
+        **entry._asdict() | {"changes": _describe_changes(entry, changes)},
         budget=budget.name,
         count=len(trained),
         minutes=sum(run.training["seconds"] for run in trained.values()) / 60,
@@ -93,13 +93,12 @@ def describe_key(key: Any) -> str:
     return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
-def _describe_changes(entry: Entry, budget: str, changes: Mapping[str, tuple[list[str], list[str]]]) -> str:
+def _describe_changes(entry: Entry, changes: Mapping[str, tuple[list[str], list[str]]]) -> str:
     lines = [f"- {entry.changes}"] if entry.changes else []
-    if budget != "paper":
-        lines += [
-            f"- {name.replace('_', ' ')}: {_join(ours)}, published {_join(published)}."
-            for name, (published, ours) in changes.items()
-        ]
+    lines += [
+        f"- {name.replace('_', ' ')}: {_join(ours)}, published {_join(published)}."
+        for name, (published, ours) in changes.items()
+    ]
     return "\n".join(lines) or "None."
 
 

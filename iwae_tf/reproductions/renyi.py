@@ -4,7 +4,7 @@ from typing import Any
 
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.drawing import draw_curves
-from iwae_tf.reproductions.results import Pairs, Result, Runs, compare_likelihoods, tabulate
+from iwae_tf.reproductions.results import Pairs, Result, Runs, compare_likelihoods, is_mnist, tabulate
 from iwae_tf.reproductions.workspace import Workspace
 
 MODELS = {"VAE": "elbo", "IWAE": "iwae", "VR-max": "vr-max"}
@@ -29,13 +29,13 @@ def configure(budget: Budget, workspace: Workspace) -> Configs:
 
 def evaluate(trained: Runs) -> Result:
     """Compares the likelihoods with the published ones."""
-    is_mnist = next(iter(trained.values())).config.dataset == "mnist"
-    table = tabulate(trained, ["layers", "k", "model"], PUBLISHED if is_mnist else {})
+    published = PUBLISHED if is_mnist(trained) else {}
+    table = tabulate(trained, ["layers", "k", "model"], published)
     panels, references = {}, {}
     for layers in (1, 2):
         label, part = f"NLL, {layers} layer{'s' * (layers > 1)} (nats)", table.loc[layers]
         panels[label] = {model: part.NLL.xs(model, level="model") for model in MODELS}
-        if is_mnist:
+        if published:
             references[label] = {model: part["published NLL"].xs(model, level="model") for model in MODELS}
     claims: Pairs = {
         f"VR-max is better than the VAE, {n} layers, k = {k}": ((n, k, "VR-max"), (n, k, "VAE"))

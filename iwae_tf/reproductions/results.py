@@ -136,17 +136,22 @@ class TrainedRun:
     @property
     def nll(self) -> float:
         """Negative mean of L_k of x, in nats."""
-        return -float(self.scores.log_likelihood.mean())
+        return -average(self.scores.log_likelihood.to_numpy())[0]
 
     @property
     def error(self) -> float:
         """Standard error of `nll` over the observations, in nats."""
-        return float(self.scores.log_likelihood.std() / len(self.scores) ** 0.5)
+        return average(self.scores.log_likelihood.to_numpy())[1]
 
     @functools.cached_property
     def units(self) -> pd.DataFrame:
         """The table of `evaluation.active_units` of x."""
         return evaluation.active_units(self.model, self.x)
+
+    @property
+    def num_active(self) -> int:
+        """Number of active units of all layers."""
+        return int(self.units.active.sum())
 
     @property
     def active(self) -> str:
@@ -162,6 +167,11 @@ class TrainedRun:
 Runs: TypeAlias = Mapping[Any, TrainedRun]
 #: Statements that the first run of a pair has a higher likelihood than the second.
 Pairs: TypeAlias = dict[str, tuple[Any, Any]]
+
+
+def is_mnist(trained: Runs) -> bool:
+    """Returns whether the runs have MNIST, of which most papers publish values."""
+    return next(iter(trained.values())).config.dataset == "mnist"
 
 
 def average(values: np.ndarray) -> tuple[float, float]:

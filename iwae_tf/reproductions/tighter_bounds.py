@@ -4,7 +4,7 @@ import pandas as pd
 
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.drawing import draw_curves
-from iwae_tf.reproductions.results import Claim, Result, Runs, measure_bounds, tabulate
+from iwae_tf.reproductions.results import Claim, Result, Runs, is_mnist, measure_bounds, tabulate
 from iwae_tf.reproductions.workspace import Workspace
 
 NUM_SAMPLES = 64
@@ -35,7 +35,7 @@ def evaluate(trained: Runs) -> Result:
     table["log p^"] *= -1
     bounds = pd.DataFrame([measure_bounds(run, NUM_SAMPLES) for run in trained.values()], index=table.index)
     table = bounds.iloc[:, :1].join(table).join(bounds.iloc[:, 1:])
-    if next(iter(trained.values())).config.dataset == "mnist":
+    if is_mnist(trained):
         columns = [f"published {name}" for name in (f"L_{NUM_SAMPLES}", "log p^", "-KL(q, p)")]
         table = table.join(pd.DataFrame.from_dict(PUBLISHED, orient="index", columns=columns))
     diagnostics = {str(model): run.diagnostics for model, run in trained.items()}

@@ -36,9 +36,8 @@ def evaluate(trained: Runs) -> Result:
     claims: list[Claim] = []
     for model in MODELS:
         with_it, without = trained[model, "warm-up"], trained[model, "none"]
-        units = int(with_it.units.active.sum()) - int(without.units.active.sum())
         claims += [
-            Claim(f"warm-up keeps more units active, {model}", units),
+            Claim(f"warm-up keeps more units active, {model}", with_it.num_active - without.num_active),
             Claim(f"warm-up improves the likelihood, {model}", *with_it.gain_over(without)),
         ]
     return Result(table, figure, tuple(claims))

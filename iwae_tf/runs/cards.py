@@ -45,7 +45,8 @@ def describe_run(folder: Path, model: IWAE, config: Config, metrics: dict[str, A
 def write_card(folder: Path, model: IWAE, config: Config, metrics: dict[str, Any]) -> None:
     """Writes README.md to the folder of a run whose results are there."""
     facts = describe_run(folder, model, config, metrics)
-    rows = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in facts.items()]
+    escaped = ((name, value.replace("|", r"\|")) for name, value in facts.items())
+    rows = [f"| {name} | {value} |" for name, value in escaped]
     card = _CARD.format(
         name=folder.name.removesuffix(".part"),
         rows="\n".join(["| | |", "|---|---|", *rows]),
