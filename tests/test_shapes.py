@@ -179,6 +179,11 @@ TABLES = {
         BATCH,
         "elbo optimized log_likelihood amortization_gap approximation_gap",
     ),
+    "information_criteria.information_criteria": (
+        lambda g: evaluation.information_criteria(g.model, g.x, 7),
+        1,
+        "log_likelihood num_parameters num_observations aic bic",
+    ),
     "log_likelihood.log_likelihood": (lambda g: evaluation.log_likelihood(g.model, g.x, 7), BATCH, LIKELIHOOD),
     "log_likelihood.summarize": (
         lambda g: pd.DataFrame([evaluation.summarize(evaluation.log_likelihood(g.model, g.x, 7))]),
