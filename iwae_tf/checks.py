@@ -108,7 +108,7 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
             check_choice(getattr(options, name), name, names)
     for name in ("num_samples", "epochs", "stages", "batch_size", "test_samples"):
         check_count(getattr(options, name), name)
-    for name in ("steps_per_execution", "limit", "first_samples"):
+    for name in ("steps_per_execution", "limit", "first_samples", "diagnose_every"):
         if getattr(options, name) is not None:
             check_count(getattr(options, name), name)
     if options.warm_up:
@@ -116,10 +116,7 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
     if options.event_shape is not None:
         as_sizes(options.event_shape)
     check_count(options.first_epochs, "first_epochs", minimum=0)
-    if bool(options.first_epochs) != (options.first_samples is not None):
-        given = f"first_samples={options.first_samples}, first_epochs={options.first_epochs}"
-        raise ValueError(f"Expected first_samples with first_epochs, or neither. Received: {given}")
-    _check_file_options(options)
+    _check_combinations(options)
     if options.ema is not None:
         check_fraction(options.ema, "ema")
     if not 0 < options.learning_rate < float("inf"):
@@ -130,8 +127,13 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
         raise ValueError(f"Expected one latent size with network 'conv'. Received: {options.latent_sizes}")
 
 
-def _check_file_options(options: RunOptions) -> None:
-    """Raises a `ValueError` if there is a file beside a data set, or an option of files without one."""
+def _check_combinations(options: RunOptions) -> None:
+    """Raises a `ValueError` if an option lacks another that it needs, or if there is a file beside a data set."""
+    if bool(options.first_epochs) != (options.first_samples is not None):
+        given = f"first_samples={options.first_samples}, first_epochs={options.first_epochs}"
+        raise ValueError(f"Expected first_samples with first_epochs, or neither. Received: {given}")
+    if options.diagnose_every and not options.diagnose:
+        raise ValueError(f"Expected diagnose with diagnose_every. Received: diagnose_every={options.diagnose_every}")
     if options.data is not None and options.dataset != type(options).dataset:
         raise ValueError(f"Expected data or a dataset, not both. Received: {options.data!r} and {options.dataset!r}")
     for name in ("columns", "id_column", "target", "event_shape", "limit"):

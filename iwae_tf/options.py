@@ -100,7 +100,10 @@ class RunOptions(DataOptions):
     ] = None
     precision: Annotated[str, "Precision: {names}."] = "float32"
     test_samples: Annotated[int, "Importance samples of the test log-likelihood.", "Evaluation"] = 5000
-    diagnose: Annotated[bool, "Write diagnostics to TensorBoard, for about 3 % of the time."] = False
+    diagnose: Annotated[bool, "Write diagnostics to TensorBoard."] = False
+    diagnose_every: Annotated[
+        int | None, "Epochs between two diagnoses. Default: as many as keep them to 3 % of the time."
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import typer
 from iwae_tf.commands.base import Overwrite, Run, command
 from iwae_tf.notices import load_tensorflow
 from iwae_tf.options import NAMES, DataOptions, RunOptions, SearchOptions, SpaceOptions
+from iwae_tf.recipes import RECIPES, find
 
 #: The files of a run, as `train` lists them.
 RUN_FILES = {
@@ -57,6 +58,10 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/DATASET or runs/FILE.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help=f"Tested options: {', '.join(RECIPES)}. Options given with it take precedence."),
+    ] = None,
     options: Annotated[dict[str, Any], RunOptions],
     distribute: Annotated[
         str | None,
@@ -74,6 +79,8 @@ def train(
     """Train a model, evaluate it on the test data and export it."""
     from iwae_tf import files
 
+    if recipe is not None:
+        options = {**find(recipe).options, **options}
     if "start_from" in options:
         options["start_from"] = str(files.find_in_run(options["start_from"], "model.keras").parent.resolve())
     name = _resolve_data(options)

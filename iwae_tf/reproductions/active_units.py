@@ -4,7 +4,7 @@ from iwae_tf import plots
 from iwae_tf.reproductions import burda_likelihoods
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.burda_likelihoods import MODELS
-from iwae_tf.reproductions.results import Claim, Result, Runs, is_mnist, tabulate
+from iwae_tf.reproductions.results import Claim, Result, Runs, count_layers, is_mnist, tabulate
 from iwae_tf.reproductions.workspace import Workspace
 
 #: Units of the replication by layers, k and model.
@@ -31,12 +31,15 @@ def evaluate(trained: Runs) -> Result:
     counts = {key: run.num_active for key, run in trained.items()}
     claims = (
         *(
-            Claim(f"IWAE-{k} uses more units than VAE-{k}, {n} layers", counts[n, k, "IWAE"] - counts[n, k, "VAE"])
+            Claim(
+                f"IWAE-{k} uses more units than VAE-{k}, {count_layers(n)}", counts[n, k, "IWAE"] - counts[n, k, "VAE"]
+            )
             for n in (1, 2)
         ),
         *(
             Claim(
-                f"IWAE-{k} uses more units than with one sample, {n} layers", counts[n, k, "IWAE"] - counts[n, 1, "VAE"]
+                f"IWAE-{k} uses more units than with one sample, {count_layers(n)}",
+                counts[n, k, "IWAE"] - counts[n, 1, "VAE"],
             )
             for n in (1, 2)
         ),

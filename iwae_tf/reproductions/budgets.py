@@ -77,6 +77,10 @@ class Budget:
         share = min(1, BurdaSchedule(stages).epochs / BurdaSchedule(3).epochs)
         return {"epochs": max(1, round(self.options["epochs"] * share))}
 
+    def diagnose(self) -> dict[str, Any]:
+        """Returns options for about 15 diagnoses of a training."""
+        return {"diagnose": True, "diagnose_every": max(1, self.count_epochs() // 15)}
+
     def count_epochs(self) -> int:
         """Returns the number of epochs of the budget's schedule."""
         return schedules(self.config("elbo", 1))[0]

@@ -3,7 +3,7 @@
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.burda_likelihoods import MODELS
 from iwae_tf.reproductions.drawing import draw_curves
-from iwae_tf.reproductions.results import Result, Runs, compare_likelihoods, tabulate
+from iwae_tf.reproductions.results import Result, Runs, compare_likelihoods, count_layers, tabulate
 from iwae_tf.reproductions.workspace import Workspace
 
 NUM_SAMPLES = 50
@@ -34,9 +34,9 @@ def evaluate(trained: Runs) -> Result:
     figure = draw_curves({"NLL (nats)": curves}, "stochastic layers")
     deepest = max(layers for layers, *_ in trained)
     claims = {
-        f"more epochs help at {deepest} layers, IWAE": ((deepest, 3, "IWAE"), (deepest, 1, "IWAE")),
+        f"more epochs help at {count_layers(deepest)}, IWAE": ((deepest, 3, "IWAE"), (deepest, 1, "IWAE")),
         "two layers are better than one, IWAE": ((2, 3, "IWAE"), (1, 3, "IWAE")),
-        f"{deepest} layers are worse than two after few epochs, IWAE": ((2, 1, "IWAE"), (deepest, 1, "IWAE")),
-        f"IWAE is better than the VAE at {deepest} layers": ((deepest, 3, "IWAE"), (deepest, 3, "VAE")),
+        f"{count_layers(deepest)} are worse than two after few epochs, IWAE": ((2, 1, "IWAE"), (deepest, 1, "IWAE")),
+        f"IWAE is better than the VAE at {count_layers(deepest)}": ((deepest, 3, "IWAE"), (deepest, 3, "VAE")),
     }
     return Result(table, figure, compare_likelihoods(trained, {k: v for k, v in claims.items() if v[0] != v[1]}))

@@ -8,7 +8,7 @@ from iwae_tf.reproductions import depth
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.burda_likelihoods import MODELS
 from iwae_tf.reproductions.drawing import draw_lines
-from iwae_tf.reproductions.results import Claim, Result, Runs, average
+from iwae_tf.reproductions.results import Claim, Result, Runs, average, count_layers
 from iwae_tf.reproductions.workspace import Workspace
 
 NUM_SAMPLES = 50
@@ -21,7 +21,7 @@ def configure(budget: Budget, workspace: Workspace) -> Configs:
     stages = max(depth.STAGES)
     followed = {
         ("by epoch", model): budget.config(
-            objective, NUM_SAMPLES, min(FOLLOWED, budget.max_depth), diagnose=True, **budget.train_stages(stages)
+            objective, NUM_SAMPLES, min(FOLLOWED, budget.max_depth), **budget.diagnose(), **budget.train_stages(stages)
         )
         for model, objective in MODELS.items()
     }
@@ -59,8 +59,10 @@ def evaluate(trained: Runs) -> Result:
     size = {key: part.effective_sample_size.to_numpy() for key, part in by_depth.items()}
     claims = (
         Claim("the effective sample size is below half of k, VAE", *average(NUM_SAMPLES / 2 - size[deep, "VAE"])),
-        Claim(f"it is higher for the VAE at {shallow} layers", *average(size[shallow, "VAE"] - size[shallow, "IWAE"])),
-        Claim(f"it is higher for the VAE at {deep} layers", *average(size[deep, "VAE"] - size[deep, "IWAE"])),
+        *(
+            Claim(f"it is higher for the VAE at {count_layers(n)}", *average(size[n, "VAE"] - size[n, "IWAE"]))
+            for n in (shallow, deep)
+        ),
         Claim("it falls with the number of layers, VAE", *average(size[shallow, "VAE"] - size[deep, "VAE"])),
         Claim("it falls with the number of layers, IWAE", *average(size[shallow, "IWAE"] - size[deep, "IWAE"])),
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.drawing import draw_curves
-from iwae_tf.reproductions.results import Pairs, Result, Runs, compare_likelihoods, is_mnist, tabulate
+from iwae_tf.reproductions.results import Pairs, Result, Runs, compare_likelihoods, count_layers, is_mnist, tabulate
 from iwae_tf.reproductions.workspace import Workspace
 
 MODELS = {"VAE": "elbo", "IWAE": "iwae", "VR-max": "vr-max"}
@@ -33,12 +33,12 @@ def evaluate(trained: Runs) -> Result:
     table = tabulate(trained, ["layers", "k", "model"], published)
     panels, references = {}, {}
     for layers in (1, 2):
-        label, part = f"NLL, {layers} layer{'s' * (layers > 1)} (nats)", table.loc[layers]
+        label, part = f"NLL, {count_layers(layers)} (nats)", table.loc[layers]
         panels[label] = {model: part.NLL.xs(model, level="model") for model in MODELS}
         if published:
             references[label] = {model: part["published NLL"].xs(model, level="model") for model in MODELS}
     claims: Pairs = {
-        f"VR-max is better than the VAE, {n} layers, k = {k}": ((n, k, "VR-max"), (n, k, "VAE"))
+        f"VR-max is better than the VAE, {count_layers(n)}, k = {k}": ((n, k, "VR-max"), (n, k, "VAE"))
         for n in (1, 2)
         for k in SAMPLES
     }

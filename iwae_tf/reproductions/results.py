@@ -169,6 +169,11 @@ Runs: TypeAlias = Mapping[Any, TrainedRun]
 Pairs: TypeAlias = dict[str, tuple[Any, Any]]
 
 
+def count_layers(number: int) -> str:
+    """Returns a number of stochastic layers in words, such as `2 layers`."""
+    return f"{number} layer{'s' * (number > 1)}"
+
+
 def is_mnist(trained: Runs) -> bool:
     """Returns whether the runs have MNIST, of which most papers publish values."""
     return next(iter(trained.values())).config.dataset == "mnist"

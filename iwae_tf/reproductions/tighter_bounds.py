@@ -26,7 +26,7 @@ CURVES = {
 
 def configure(budget: Budget, workspace: Workspace) -> Configs:
     """Returns the runs by model, with diagnostics by epoch; the VAE has 64 samples too."""
-    return {model: budget.config(name, NUM_SAMPLES, diagnose=True) for model, name in MODELS.items()}
+    return {model: budget.config(name, NUM_SAMPLES, **budget.diagnose()) for model, name in MODELS.items()}
 
 
 def evaluate(trained: Runs) -> Result:

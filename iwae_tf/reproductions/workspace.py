@@ -30,7 +30,7 @@ class Workspace:
     def find_run(self, config: Config) -> Path:
         """Returns the run folder of a configuration, whether it exists or not."""
         # Only what differs from the defaults, so that a new option renames no run. Diagnostics are read later.
-        ignored = set(INCIDENTAL) - {"diagnose"}
+        ignored = set(INCIDENTAL) - {"diagnose", "diagnose_every"}
         options = {name: v for name, v in dataclasses.asdict(config).items() if name not in ignored}
         changed = {name: v for name, v in options.items() if v != getattr(Config, name)}
         # Files by their names, so that the whole folder may be moved.

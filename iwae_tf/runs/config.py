@@ -6,14 +6,15 @@ import platform
 from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from iwae_tf import builders, data, objectives
+from iwae_tf import builders, data, objectives, recipes
 from iwae_tf.checks import check_run_options
 from iwae_tf.files import find_in_run, read_json, write_json
 from iwae_tf.options import NAMES, RunOptions
 
 #: Options that say where or how fast a run trains, but not what it becomes.
-INCIDENTAL = ("data_dir", "diagnose", "steps_per_execution")
+INCIDENTAL = ("data_dir", "diagnose", "diagnose_every", "steps_per_execution")
 
 
 def choices() -> dict[str, Collection[str]]:
@@ -48,6 +49,25 @@ class Config(RunOptions):
             self.make_objective()
         if self.first_samples is not None:
             self.make_objective(self.first_samples)
+
+    @classmethod
+    def from_recipe(cls, name: str, **options: Any) -> "Config":
+        """Makes the configuration of a recipe.
+
+        Args:
+          name: one of `recipes.RECIPES`.
+          **options: options that replace those of the recipe.
+
+        Raises:
+          ValueError: if there is no recipe of this name.
+
+        Example:
+          ```python
+          config = runs.Config.from_recipe("mnist_iwae_1l", seed=1)
+          config.dataset  # "mnist"
+          ```
+        """
+        return cls(**{**recipes.find(name).options, **options})
 
     @property
     def source(self) -> str:

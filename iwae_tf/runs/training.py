@@ -256,10 +256,12 @@ def _fit(
         ]
         if config.diagnose:
             # The run writes its own hyperparameters, once its results are there.
-            labels = splits.validation_labels
             observers.append(
-                callbacks.Diagnostics(folder / "tensorboard", splits.validation, labels=labels, hparams={})
-            )
+                callbacks.Diagnostics(
+                    folder / "tensorboard", splits.validation, config.diagnose_every or "auto",
+                    labels=splits.validation_labels, hparams={},
+                )
+            )  # fmt: skip
     # The checkpoint comes last: the others have written the epochs that it counts.
     epochs = fit(model, splits, config, [*observers, checkpointer], verbose, initial_epoch=done)
     return model, {"epochs": epochs, "seconds": checkpointer.seconds, "parameters": model.count_params()}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import iwae_tf
-from iwae_tf import runs
+from iwae_tf import reproductions, runs
 from iwae_tf.runs import loading
 
 SMALL = runs.Config(latent_sizes=(3,), hidden_sizes=((8,),), num_samples=2, epochs=1, test_samples=10)
@@ -84,6 +84,15 @@ def test_the_first_epochs_have_fewer_samples(tmp_path):
     for options in ({"first_epochs": 1}, {"first_samples": 1}):
         with pytest.raises(ValueError, match=r"Expected first_samples with first_epochs, or neither. Received: .*=1"):
             dataclasses.replace(SMALL, **options)
+
+
+def test_diagnoses_at_an_interval(tmp_path):
+    config = dataclasses.replace(SMALL, epochs=3, diagnose=True, diagnose_every=2)
+    runs.train(config, tmp_path / "run", verbose=0, evaluate=False)
+    budget = reproductions.Budget("small", ("digits",), {})
+    assert reproductions.TrainedRun(tmp_path / "run", config, budget).diagnostics.index.tolist() == [2, 3]
+    with pytest.raises(ValueError, match=r"Expected diagnose with diagnose_every. Received: diagnose_every=2"):
+        dataclasses.replace(config, diagnose=False)
 
 
 def test_a_training_resumed_at_its_end_still_takes_the_average(tmp_path, monkeypatch):
