@@ -1,78 +1,86 @@
-"""Makes saved_models/mnist_iwae: trains the model, unless runs/reproductions has it, scores MNIST's test images with
-it, and writes its card.
+"""Publishes a run of `iwae-tf train --recipe NAME` as saved_models/NAME: the model, its SavedModel and its card.
 
-python -m benchmarks.pretrained
+python -m benchmarks.pretrained mnist_iwae_1l runs/mnist_iwae_1l
 """
 
 import argparse
+import subprocess
+from pathlib import Path
 
-from benchmarks import diagnoses
 from benchmarks.turns import ROOT
-from iwae_tf import evaluation, exporting, plots
-from iwae_tf.files import compute_checksum, write_whole
+from iwae_tf import exporting, plots, runs
+from iwae_tf.files import compute_checksum, read_json, write_whole
+from iwae_tf.recipes import RECIPES
+from iwae_tf.runs.cards import describe_run
 
-NAME = "mnist_iwae"
 CARD = """# {name}
 
-A model of binarised MNIST to start from, trained with `{objective}`.
+{summary}.
 `iwae_tf.load_pretrained("{name}")` loads the Keras model. `saved_model` is the same model for scoring with TensorFlow
 alone (`tf.saved_model.load`, `iwae-tf score`).
 
 {rows}
 
-The model was trained on handwritten digits and nothing else. An image that it finds unlikely need not be an anomaly in
-any other sense, and one that it finds likely need not be a digit: an empty image is likelier than every digit
+{verdict}
+
+The model was trained on {subject} and nothing else. An image that it finds unlikely need not be an anomaly in any other
+sense, and one that it finds likely need not be such an image: an empty one is likelier than all of them
 (docs/evaluation.md).
 
 ![Samples](samples.png)
 """
-ROWS = {
-    "Data": "MNIST (LeCun, Cortes & Burges): 59,600 training images of 28x28 `uint8`, binarised again at every step",
-    "Networks": "one stochastic layer of 50 latent variables, two hidden layers of 200 tanh units in each "
-    "direction; {parameters:,} parameters",
-    "Protocol": "Burda et al. 2015: Adam, batches of 20, stages 0 to 2 of the learning rate schedule, 13 epochs; "
-    "{seconds:.0f} s on 2 cores",
-    "Test log-likelihood": "**{log_likelihood:.2f} ± {standard_error:.2f} nats**: {num_samples} samples, "
-    "{num_observations:,} images binarised once; ± is the standard error over images",
-    "Reliability": "{verdict}",
-    "Made by": "`python -m benchmarks.pretrained`, which trains like `iwae-tf train --dataset mnist --objective "
-    "{option} -k {k} --schedule burda --stages 3`",
-    "Licence": "Apache 2.0, like the package; MNIST is CC BY-SA 3.0",
+#: By data set: what its images show, where they come from, and their licence.
+SOURCES = {
+    "mnist": ("handwritten digits", "MNIST (LeCun, Cortes & Burges)", "CC BY-SA 3.0"),
+    "omniglot": ("handwritten characters", "Omniglot (Lake, Salakhutdinov & Tenenbaum 2015)", "MIT"),
 }
 
 
-def main():
-    """Makes the folder."""
-    parser = argparse.ArgumentParser("python -m benchmarks.pretrained", description=__doc__)
-    parser.add_argument("--data-dir", default="../shared/tfds", help="folder of the prepared TFDS data")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    options = parser.parse_args()
-    with write_whole(ROOT / "saved_models" / NAME, options.overwrite) as folder:
-        run = diagnoses.train(options.data_dir, "miwae", 64)
-        compiled, splits, config = run.model, run.data.splits, run.config
-        # Without the state of the optimiser, which is two thirds of the file.
-        model = type(compiled).from_config(compiled.get_config())
-        model.build((None, *splits.event_shape))
-        model.set_weights(compiled.get_weights())
+def publish(name, run, overwrite=False):
+    """Writes the folder of a published model."""
+    config, metrics = runs.Config.read(run), read_json(run / "metrics.json")
+    compiled = runs.load_model(run)
+    # Without the state of the optimiser, which is two thirds of the file.
+    model = type(compiled).from_config(compiled.get_config())
+    model.build((None, *compiled.event_shape))
+    model.set_weights(compiled.get_weights())
+    subject, source, licence = SOURCES[config.dataset]
+    with write_whole(ROOT / "saved_models" / name, overwrite) as folder:
         folder.mkdir()
         model.save(folder / "model.keras")
-        (folder / "model.sha256").write_text(f"{compute_checksum(folder / 'model.keras')}  model.keras\n")
+        checksum = compute_checksum(folder / "model.keras")
+        (folder / "model.sha256").write_text(f"{checksum}  model.keras\n")
         exporting.export(model, folder / "saved_model", config.test_samples)
         plots.samples(model, 36).savefig(folder / "samples.png")
-        scores = evaluation.log_likelihood(model, splits.test, config.test_samples, verbose=1)
-        summary = evaluation.summarize(scores)
-        about = {
-            **summary,
-            "name": NAME,
-            "objective": repr(model.objective),
-            "option": config.objective,
-            "k": config.num_samples,
-            "num_samples": config.test_samples,
-            "parameters": model.count_params(),
-            "seconds": run.training["seconds"],
+        facts = describe_run(run, compiled, config, metrics)
+        commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True)
+        rows = {
+            **{key: value for key, value in facts.items() if key != "To load it"},
+            "Data": f"{source}, `{config.dataset}` of TFDS, binarised again at every step; "
+            f"{metrics['test']['num_observations']:,} test images, binarised once",
+            "Recipe": f"`iwae-tf train --recipe {name}`, on 2 cores",
+            "Commit": commit.strip(),
+            "SHA-256 of model.keras": checksum,
+            "Licence": f"Apache 2.0, like the package; the data are {licence}",
         }
-        table = ["| | |", "|---|---|", *(f"| {name} | {text.format(**about)} |" for name, text in ROWS.items())]
-        (folder / "README.md").write_text(CARD.format(rows="\n".join(table), **about))
+        table = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
+        card = CARD.format(
+            name=name, summary=RECIPES[name].summary, rows="\n".join(table), subject=subject,
+            verdict=metrics["test"]["verdict"],
+        )  # fmt: skip
+        (folder / "README.md").write_text(card)
+
+
+def main():
+    """Publishes a run."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.pretrained", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=RECIPES, help="the recipe, and the name of the model")
+    parser.add_argument("run", type=Path, help="its run folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    options = parser.parse_args()
+    publish(options.name, options.run, options.overwrite)
 
 
 if __name__ == "__main__":

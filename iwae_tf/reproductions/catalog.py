@@ -132,6 +132,12 @@ _ENTRIES = (
         "Tomczak & Welling 2018, arXiv:1705.07120; Chen et al. 2017, arXiv:1611.02731",
         "A comparison of our own, after the protocol of Burda et al.",
     ),
+    Entry(
+        "recipes",
+        "what the parts of a recipe are worth, all trainings taking about the same time",
+        "Loshchilov & Hutter 2017, arXiv:1608.03983; Polyak & Juditsky 1992",
+        "A comparison of our own.",
+    ),
 )
 
 #: The reproductions by name.
