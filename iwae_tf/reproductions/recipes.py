@@ -36,8 +36,8 @@ def configure(budget: Budget, workspace: Workspace) -> Configs:
         (few, many), changes = PARTS[name]
         first, rest = (round(share * epochs) for epochs in (few, many))
         options = {
-            "num_samples": MANY, "schedule": "cosine", "learning_rate": 2e-3, "batch_size": 100, "backward_samples": "auto",
-            "epochs": max(1, first + rest), "first_epochs": first, "first_samples": FEW if first else None,
+            "num_samples": MANY, "schedule": "cosine", "learning_rate": 2e-3, "batch_size": 100,
+            "backward_samples": "auto", "epochs": max(1, first + rest), "first_epochs": first, "first_samples": FEW if first else None,
         }  # fmt: skip
         configs[name] = budget.config(**{"objective": "iwae", **options, **changes})
     return configs
