@@ -35,11 +35,12 @@ def configure(budget: Budget, workspace: Workspace) -> Configs:
     for name in budget.thin(list(PARTS)):
         (few, many), changes = PARTS[name]
         first, rest = (round(share * epochs) for epochs in (few, many))
-        options = {
-            "num_samples": MANY, "schedule": "cosine", "learning_rate": 2e-3, "batch_size": 100,
-            "backward_samples": "auto", "epochs": max(1, first + rest), "first_epochs": first, "first_samples": FEW if first else None,
+        options: dict[str, Any] = {
+            "objective": "iwae", "num_samples": MANY, "backward_samples": "auto", "schedule": "cosine",
+            "learning_rate": 2e-3, "batch_size": 100, "epochs": max(1, first + rest), "first_epochs": first,
+            "first_samples": FEW if first else None,
         }  # fmt: skip
-        configs[name] = budget.config(**{"objective": "iwae", **options, **changes})
+        configs[name] = budget.config(**{**options, **changes})
     return configs
 
 
