@@ -108,7 +108,7 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
             check_choice(getattr(options, name), name, names)
     for name in ("num_samples", "epochs", "stages", "batch_size", "test_samples"):
         check_count(getattr(options, name), name)
-    for name in ("steps_per_execution", "limit", "first_samples", "diagnose_every"):
+    for name in ("steps_per_execution", "limit", "first_samples", "diagnose_every", "patience"):
         if getattr(options, name) is not None:
             check_count(getattr(options, name), name)
     if options.warm_up:
@@ -132,6 +132,9 @@ def _check_combinations(options: RunOptions) -> None:
     if bool(options.first_epochs) != (options.first_samples is not None):
         given = f"first_samples={options.first_samples}, first_epochs={options.first_epochs}"
         raise ValueError(f"Expected first_samples with first_epochs, or neither. Received: {given}")
+    if options.patience and (options.first_epochs or options.ema is not None):
+        given = f"first_epochs={options.first_epochs}, ema={options.ema}"
+        raise ValueError(f"Expected patience without first_epochs and ema. Received: {given}")
     if options.diagnose_every and not options.diagnose:
         raise ValueError(f"Expected diagnose with diagnose_every. Received: diagnose_every={options.diagnose_every}")
     if options.data is not None and options.dataset != type(options).dataset:

@@ -90,6 +90,9 @@ class RunOptions(DataOptions):
     first_samples: Annotated[int | None, "Importance samples of the first epochs, fewer to be quicker."] = None
     first_epochs: Annotated[int, "Number of these epochs."] = 0
     batch_size: Annotated[int, "Observations per step."] = 20
+    patience: Annotated[
+        int | None, "Epochs without a lower validation loss after which training ends, with the best weights."
+    ] = None
     ema: Annotated[
         float | None, "Momentum of a moving average of the weights, which replaces them at the end. Default: none."
     ] = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import pandas as pd
 import tensorflow as tf
 from keras.src.utils import io_utils
 
@@ -20,6 +21,7 @@ from iwae_tf.runs.config import INCIDENTAL, Config, write_config
 from iwae_tf.runs.evaluation import load_model, report_test_data
 from iwae_tf.runs.loading import RunData, load
 from iwae_tf.training import checkpoints, replicas
+from iwae_tf.training.early_stopping import WEIGHTS, BestEpoch
 
 #: The results on the test data that HParams shows.
 TEST_RESULTS = ("log_likelihood", "standard_error", "effective_sample_size", "unreliable")
@@ -146,6 +148,8 @@ def train(
     if config.start_from:
         find_in_run(config.start_from, "model.keras")
     strategy = replicas.make_strategy(distribute)
+    if config.patience and replicas.is_several(strategy):
+        raise ValueError(f"Expected no patience with several replicas. Received: patience={config.patience}")
     if not replicas.is_chief(strategy):
         _fit(load(config), strategy, find_unfinished(output) if resume else None, verbose=0, write=False)
         return {}
@@ -179,6 +183,7 @@ def train(
                 remove(folder)
             raise
     checkpoints.clear(output)
+    remove(Path(output) / WEIGHTS)
     return metrics
 
 
@@ -254,6 +259,13 @@ def _fit(
             keras.callbacks.CSVLogger(str(folder / "history.csv"), append=bool(done)),
             keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False),
         ]
+        if config.patience:
+            history = folder / "history.csv"
+            losses = pd.read_csv(history).val_loss if done else ()
+            best = BestEpoch(folder, config.patience, losses)
+            observers.append(best)
+            if best.has_ended:  # The interrupt came after the last epoch.
+                done = schedules(config)[0]
         if config.diagnose:
             # The run writes its own hyperparameters, once its results are there.
             observers.append(
@@ -263,5 +275,5 @@ def _fit(
                 )
             )  # fmt: skip
     # The checkpoint comes last: the others have written the epochs that it counts.
-    epochs = fit(model, splits, config, [*observers, checkpointer], verbose, initial_epoch=done)
-    return model, {"epochs": epochs, "seconds": checkpointer.seconds, "parameters": model.count_params()}
+    fit(model, splits, config, [*observers, checkpointer], verbose, initial_epoch=done)
+    return model, {"epochs": checkpointer.epochs, "seconds": checkpointer.seconds, "parameters": model.count_params()}

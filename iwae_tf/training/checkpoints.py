@@ -40,6 +40,7 @@ class Checkpoints(keras.callbacks.Callback):
       write: whether this process writes checkpoints; in a training by several workers only the chief does.
 
     Attributes:
+      epochs: number of finished epochs.
       seconds: time that the training has taken, including the time before an interruption.
     """
 
@@ -48,7 +49,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._run, self._every, self._write = Path(run or "."), every, write
         self._folder = self._run / "checkpoints"
         self._resumed: dict[str, Any] = {"epoch": 0, "executions": 0, "metrics": []}
-        self.seconds = 0.0
+        self.seconds, self.epochs = 0.0, 0
 
     def restore(self, model: ObservationModel) -> int:
         """Restores the state of a compiled model, and removes log lines of unfinished epochs.
@@ -66,7 +67,7 @@ class Checkpoints(keras.callbacks.Callback):
                 self.seconds = self._resumed["seconds"]
                 break
             _log.warning("The checkpoint %s is damaged; the one before it is used", path)
-        done = self._resumed["epoch"]
+        done = self.epochs = self._resumed["epoch"]
         history = self._run / "history.csv"
         if history.exists() and self._write:
             lines = history.read_text().splitlines(keepends=True)
@@ -92,7 +93,8 @@ class Checkpoints(keras.callbacks.Callback):
             self._save(self._epoch, executions)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._save(epoch + 1, 0)
+        self.epochs = epoch + 1
+        self._save(self.epochs, 0)
 
     def _save(self, epoch: int, executions: int) -> None:
         self.seconds = time.perf_counter() - self._start

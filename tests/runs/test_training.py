@@ -86,6 +86,35 @@ def test_the_first_epochs_have_fewer_samples(tmp_path):
             dataclasses.replace(SMALL, **options)
 
 
+def test_patience_ends_with_the_best_weights(tmp_path):
+    """A learning rate of 0.3 soon makes things worse; an interrupt after the last epoch changes nothing."""
+    config = dataclasses.replace(SMALL, epochs=30, patience=2, learning_rate=0.3)
+    runs.train(config, tmp_path / "whole", verbose=0, evaluate=False)
+    losses = pd.read_csv(tmp_path / "whole" / "history.csv").val_loss
+    assert len(losses) == losses.argmin() + 3 < 30
+    shorter = dataclasses.replace(config, epochs=int(losses.argmin()) + 1)
+    runs.train(shorter, tmp_path / "shorter", verbose=0, evaluate=False)
+    whole, best = (runs.load_model(tmp_path / name).get_weights() for name in ("whole", "shorter"))
+    assert all(np.array_equal(a, b) for a, b in zip(whole, best, strict=True))
+    assert not (tmp_path / "whole" / "best_weights.npz").exists()
+    for options in ({"ema": 0.9}, {"first_epochs": 1, "first_samples": 1}):
+        with pytest.raises(ValueError, match="Expected patience without first_epochs and ema"):
+            dataclasses.replace(config, **options)
+
+
+def test_patience_survives_an_interrupt(tmp_path, monkeypatch):
+    config = dataclasses.replace(SMALL, epochs=30, patience=2, learning_rate=0.3)
+    runs.train(config, tmp_path / "unbroken", verbose=0, evaluate=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(iwae_tf.IWAE, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            runs.train(config, tmp_path / "broken", verbose=0, evaluate=False)
+    metrics = runs.train(config, tmp_path / "broken", verbose=0, evaluate=False, resume=True)
+    unbroken, broken = (runs.load_model(tmp_path / name).get_weights() for name in ("unbroken", "broken"))
+    assert all(np.array_equal(a, b) for a, b in zip(unbroken, broken, strict=True))
+    assert metrics["training"]["epochs"] == len(pd.read_csv(tmp_path / "unbroken" / "history.csv"))
+
+
 def test_diagnoses_at_an_interval(tmp_path):
     config = dataclasses.replace(SMALL, epochs=3, diagnose=True, diagnose_every=2)
     runs.train(config, tmp_path / "run", verbose=0, evaluate=False)
