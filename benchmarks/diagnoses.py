@@ -42,7 +42,7 @@ def train(data_dir, *arguments, **options):
 def model_of(name, data_dir):
     """Returns a model of MNIST and `MANY` test images, binarised once; "pretrained" is the model of the package."""
     if name == "pretrained":
-        model = iwae_tf.load_pretrained("mnist_iwae")
+        model = iwae_tf.load_pretrained("mnist_iwae_1l")
         return model, binarised(model, data.load("mnist", 100, data_dir).test, MANY)
     run = train(data_dir, name, 64)
     return run.model, run.x

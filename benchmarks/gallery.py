@@ -58,7 +58,7 @@ def prepare(data_dir):
     digits = data.load("digits")
     models, planes = ({name: train(digits, k, size) for name, k in NUM_SAMPLES.items()} for size in (20, 2))
     return {
-        "model": iwae_tf.load_pretrained("mnist_iwae"),
+        "model": iwae_tf.load_pretrained("mnist_iwae_1l"),
         "x": np.asarray(next(iter(data.load("mnist", 1000, data_dir).test))),
         "digits": digits,
         "models": {name: model for name, (model, _) in models.items()},

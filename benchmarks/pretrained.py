@@ -4,6 +4,7 @@ python -m benchmarks.pretrained mnist_iwae_1l runs/mnist_iwae_1l
 """
 
 import argparse
+import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -36,9 +37,10 @@ SOURCES = {
 }
 
 
-def publish(name, run, overwrite=False):
-    """Writes the folder of a published model."""
-    config, metrics = runs.Config.read(run), read_json(run / "metrics.json")
+def publish(name, run, recipe, overwrite=False):
+    """Writes the folder of a published model, the run of a recipe."""
+    config = dataclasses.replace(runs.Config.read(run), data_dir=None)  # a path of this machine
+    metrics = read_json(run / "metrics.json")
     compiled = runs.load_model(run)
     # Without the state of the optimiser, which is two thirds of the file.
     model = type(compiled).from_config(compiled.get_config())
@@ -58,14 +60,14 @@ def publish(name, run, overwrite=False):
             **{key: value for key, value in facts.items() if key != "To load it"},
             "Data": f"{source}, `{config.dataset}` of TFDS, binarised again at every step; "
             f"{metrics['test']['num_observations']:,} test images, binarised once",
-            "Recipe": f"`iwae-tf train --recipe {name}`, on 2 cores",
+            "Recipe": f"`iwae-tf train --recipe {recipe}`, on 2 cores",
             "Commit": commit.strip(),
             "SHA-256 of model.keras": checksum,
             "Licence": f"Apache 2.0, like the package; the data are {licence}",
         }
         table = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
         card = CARD.format(
-            name=name, summary=RECIPES[name].summary, rows="\n".join(table), subject=subject,
+            name=name, summary=RECIPES[recipe].summary, rows="\n".join(table), subject=subject,
             verdict=metrics["test"]["verdict"],
         )  # fmt: skip
         (folder / "README.md").write_text(card)
@@ -76,11 +78,12 @@ def main():
     parser = argparse.ArgumentParser(
         "python -m benchmarks.pretrained", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=RECIPES, help="the recipe, and the name of the model")
+    parser.add_argument("name", help="the name of the model")
     parser.add_argument("run", type=Path, help="its run folder")
+    parser.add_argument("--recipe", choices=RECIPES, help="the recipe (default: that of the same name)")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     options = parser.parse_args()
-    publish(options.name, options.run, options.overwrite)
+    publish(options.name, options.run, options.recipe or options.name, options.overwrite)
 
 
 if __name__ == "__main__":

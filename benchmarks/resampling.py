@@ -69,7 +69,7 @@ def run(settings):
     fit.train(4 if settings.quick else len(images) // BATCH_SIZE)
     x = fit.model.preprocess(tf.constant(fit.images[:BATCH_SIZE]), random.as_seed(0))
     seeds = range(4 if settings.quick else REPEATS)
-    pretrained = iwae_tf.load_pretrained("mnist_iwae")
+    pretrained = iwae_tf.load_pretrained("mnist_iwae_1l")
     stages = {"after an epoch": (fit.model, x), "trained": (pretrained, tf.reshape(x, [-1, *pretrained.event_shape]))}
     return {"extra variance": {stage: measure(model, x, seeds) for stage, (model, x) in stages.items()}}
 

@@ -167,7 +167,7 @@ def main():
 
     source, images = grey_images(options.data_dir)
     with tempfile.TemporaryDirectory() as folder:
-        model = iwae_tf.load_pretrained("mnist_iwae")
+        model = iwae_tf.load_pretrained("mnist_iwae_1l")
         saved_model = str(iwae_tf.export(model, Path(folder) / "model", options.num_samples))
         result = measure(saved_model, images[:1000], options)
     sys.stdout.write(f"{table(result)}\n")

@@ -19,7 +19,7 @@ def load_pretrained(name: str) -> IWAE:
     it lies the SavedModel, for scoring without this package.
 
     Args:
-      name: `"mnist_iwae"`, a model of binarised MNIST.
+      name: `"mnist_iwae_1l"`, a model of binarised MNIST.
 
     Returns:
       An `IWAE` that is not compiled; compile it to train it further.
@@ -29,7 +29,7 @@ def load_pretrained(name: str) -> IWAE:
 
     Example:
       ```python
-      pretrained = iwae_tf.load_pretrained("mnist_iwae")
+      pretrained = iwae_tf.load_pretrained("mnist_iwae_1l")
       pretrained.sample(4, seed=0)  # [4, 28, 28, 1], means of the pixels
       ```
     """

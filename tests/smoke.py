@@ -15,7 +15,7 @@ command = str(pathlib.Path(sys.argv[1]).absolute())
 if pathlib.Path(__file__).parents[1] / "iwae_tf" == pathlib.Path(iwae_tf.__file__).parent:
     raise SystemExit("Expected the installed package. Received: the sources")
 
-model = iwae_tf.load_pretrained("mnist_iwae")
+model = iwae_tf.load_pretrained("mnist_iwae_1l")
 x = (model.sample(3, seed=0).numpy() * 255).astype(np.uint8)
 assert np.isfinite(model.log_likelihood(x, 10, seed=0)).all()
 

@@ -23,7 +23,7 @@ from iwae_tf.training import checkpoints
 from .fixtures import check_refused, command_line, invoke
 
 SMALL = ["--latent-sizes", "6,4", "--hidden-sizes", "16x16,8", "-k", "5", "--epochs", "2", "--test-samples", "50"]
-PRETRAINED = str(Path(__file__).parents[1] / "saved_models" / "mnist_iwae" / "saved_model")
+PRETRAINED = str(Path(__file__).parents[1] / "saved_models" / "mnist_iwae_1l" / "saved_model")
 
 
 @pytest.fixture(scope="module")
