@@ -55,7 +55,9 @@ def evaluate(trained: Runs) -> Result:
     table = pd.concat([wide[measure].add_prefix(f"{measure} of ") for measure in ("auroc", "fpr95")], axis=1)
     table = table.rename(columns=lambda name: str(name).replace("_", " "))
     with open_panels(None, size=(5, 0.4 * len(auroc) + 1)) as (figure, (ax,)):
-        auroc.iloc[::-1].plot.barh(ax=ax)
+        bars = pd.DataFrame(auroc).iloc[::-1].rename(columns=lambda name: str(name).replace("_", " "))
+        bars.plot.barh(ax=ax, legend=False)
+        figure.legend(loc="outside lower center", ncols=3)
         ax.axvline(0.5, color="grey", linestyle="--", linewidth=0.8)
         ax.set(xlabel="AUROC", ylabel="", xlim=(0, 1))
     claims = (

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from iwae_tf import evaluation, random
 from iwae_tf.plots.images import as_images
-from iwae_tf.plots.panels import open_panels
+from iwae_tf.plots.panels import PAGE, open_panels
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.results import Claim, Result, Runs, TrainedRun, average, tabulate
 from iwae_tf.reproductions.workspace import Workspace
@@ -65,7 +65,7 @@ def _draw_components(run: TrainedRun, clusters: pd.Series, labels: np.ndarray) -
     z = tf.reshape(tf.constant(loc + scale * noise), [-1, LATENT_SIZE])
     images = as_images(run.model, run.model.generate(0, z, z).mean())
     images = images.reshape(SHOWN, len(loc), *images.shape[1:])
-    with open_panels(None, len(loc), 5, (6.8, 0.55 * len(loc) / 2 + 0.6)) as (figure, panels):
+    with open_panels(None, len(loc), 5, (PAGE, 0.42 * -(-len(loc) // 5) + 0.1)) as (figure, panels):
         for c, ax in enumerate(panels):
             ax.imshow(np.concatenate(images[:, c, ..., 0], axis=1), cmap="gray_r", vmin=0, vmax=1)
             members = labels[clusters == c]
