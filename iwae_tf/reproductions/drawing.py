@@ -23,14 +23,20 @@ def draw_curves(
       published: published curves by the label of the y axis; they are dashed, in the colours of ours.
       log: whether the x axes are logarithmic.
     """
+    # One legend below serves panels of the same curves, and covers none of them.
+    is_shared = len(panels) > 2 and not published and len({tuple(curves) for curves in panels.values()}) == 1
     with open_panels(None, len(panels)) as (figure, axes):
         for ax, (y_label, curves) in zip(axes, panels.items(), strict=True):
             draw_lines(ax, curves, y_label, x_label, (published or {}).get(y_label, {}))
+            if is_shared:
+                ax.get_legend().remove()
             if log:
                 ticks = sorted({x for curve in curves.values() for x in curve.index})
                 ax.set_xscale("log")
                 ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
                 ax.minorticks_off()
+        if is_shared:
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
