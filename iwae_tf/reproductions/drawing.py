@@ -27,9 +27,7 @@ def draw_curves(
     is_shared = len(panels) > 2 and not published and len({tuple(curves) for curves in panels.values()}) == 1
     with open_panels(None, len(panels)) as (figure, axes):
         for ax, (y_label, curves) in zip(axes, panels.items(), strict=True):
-            draw_lines(ax, curves, y_label, x_label, (published or {}).get(y_label, {}))
-            if is_shared:
-                ax.get_legend().remove()
+            draw_lines(ax, curves, y_label, x_label, (published or {}).get(y_label, {}), not is_shared)
             if log:
                 ticks = sorted({x for curve in curves.values() for x in curve.index})
                 ax.set_xscale("log")
@@ -40,7 +38,9 @@ def draw_curves(
     return figure
 
 
-def draw_lines(ax: Any, curves: Curves, y_label: str, x_label: str, published: Curves | None = None) -> None:
+def draw_lines(
+    ax: Any, curves: Curves, y_label: str, x_label: str, published: Curves | None = None, legend: bool = True
+) -> None:
     """Draws curves on axes; dashed ones are published."""
     for i, (label, curve) in enumerate(curves.items()):
         values = curve.dropna()
@@ -49,4 +49,5 @@ def draw_lines(ax: Any, curves: Curves, y_label: str, x_label: str, published: C
         if len(reference):
             ax.plot(reference.index, reference, "--", marker="x", color=f"C{i}", label=f"{label}, published")
     ax.set(xlabel=x_label, ylabel=y_label)
-    ax.legend()
+    if legend:
+        ax.legend()
