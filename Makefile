@@ -27,14 +27,16 @@ MODELS := tests/layers tests/objectives tests/hierarchy tests/evaluation tests/p
 FITTING := tests/training tests/test_parity.py tests/test_as_keras.py tests/test_model.py
 USES := tests/scoring tests/serving tests/tuning tests/benchmarks tests/test_pretrained.py tests/test_bad_input.py \
   tests/test_extremes.py tests/test_docs.py tests/test_notebooks.py
-RUNS := tests/runs tests/reproductions tests/test_cli.py tests/data tests/test_exporting.py
+RUNS := tests/runs tests/test_cli.py tests/data tests/test_exporting.py
+PAPERS := tests/reproductions
 
 test: $(INSTALLED)
 	$(PYTEST) $(MODELS)
 	$(PYTEST) $(FITTING)
 	$(PYTEST) $(USES)
 	$(PYTEST) $(RUNS)
-	$(PYTEST) tests $(addprefix --ignore=,$(MODELS) $(FITTING) $(USES) $(RUNS))
+	$(PYTEST) $(PAPERS)
+	$(PYTEST) tests $(addprefix --ignore=,$(MODELS) $(FITTING) $(USES) $(RUNS) $(PAPERS))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
