@@ -8,6 +8,7 @@ import dataclasses
 import subprocess
 from pathlib import Path
 
+from benchmarks.tables import markdown
 from benchmarks.turns import ROOT
 from iwae_tf import exporting, plots, runs
 from iwae_tf.files import compute_checksum, read_json, write_whole
@@ -65,9 +66,8 @@ def publish(name, run, recipe, overwrite=False):
             "SHA-256 of model.keras": checksum,
             "Licence": f"Apache 2.0, like the package; the data are {licence}",
         }
-        table = ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
         card = CARD.format(
-            name=name, summary=RECIPES[recipe].summary, rows="\n".join(table), subject=subject,
+            name=name, summary=RECIPES[recipe].summary, rows=markdown(["", ""], rows.items()), subject=subject,
             verdict=metrics["test"]["verdict"],
         )  # fmt: skip
         (folder / "README.md").write_text(card)
