@@ -47,7 +47,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def find(name: str) -> Recipe:
+def find_recipe(name: str) -> Recipe:
     """Returns the recipe of this name.
 
     Raises:

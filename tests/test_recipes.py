@@ -4,21 +4,23 @@ import types
 
 import pytest
 
-from iwae_tf import recipes, runs
+from iwae_tf import runs
+from iwae_tf.recipes import RECIPES, find_recipe
 from tests.fixtures import invoke
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_makes_a_model(name):
     config = runs.Config.from_recipe(name)
-    assert {field: getattr(config, field) for field in recipes.find(name).options} == recipes.find(name).options
+    options = find_recipe(name).options
+    assert {field: getattr(config, field) for field in options} == options
     assert 0 <= config.first_epochs < runs.schedules(config)[0]
     model = runs.build(config, types.SimpleNamespace(event_shape=(28, 28, 1), mean=None))
     assert [shape[0] for shape in model.latent_shapes] == list(config.latent_sizes)
 
 
 def test_options_take_precedence_over_a_recipe(monkeypatch, tmp_path):
-    name = next(iter(recipes.RECIPES))
+    name = next(iter(RECIPES))
     config = runs.Config.from_recipe(name, seed=3, num_samples=7)
     assert (config.seed, config.num_samples) == (3, 7)
     configs = []

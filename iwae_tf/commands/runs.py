@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from iwae_tf import recipes
 from iwae_tf.commands.base import Overwrite, Run, command
 from iwae_tf.notices import load_tensorflow
 from iwae_tf.options import NAMES, DataOptions, RunOptions, SearchOptions, SpaceOptions
+from iwae_tf.recipes import RECIPES, find_recipe
 
 #: The files of a run, as `train` lists them.
 RUN_FILES = {
@@ -60,7 +60,7 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help=f"Tested options: {', '.join(recipes.RECIPES)}. Options given with it take precedence."),
+        typer.Option(help=f"Tested options: {', '.join(RECIPES)}. Options given with it take precedence."),
     ] = None,
     options: Annotated[dict[str, Any], RunOptions],
     distribute: Annotated[
@@ -80,7 +80,7 @@ def train(
     from iwae_tf import files
 
     if recipe is not None:
-        options = {**recipes.find(recipe).options, **options}
+        options = {**find_recipe(recipe).options, **options}
     if "start_from" in options:
         options["start_from"] = str(files.find_in_run(options["start_from"], "model.keras").parent.resolve())
     name = _resolve_data(options)

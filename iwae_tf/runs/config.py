@@ -8,10 +8,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from iwae_tf import builders, data, objectives, recipes
+from iwae_tf import builders, data, objectives
 from iwae_tf.checks import check_run_options
 from iwae_tf.files import find_in_run, read_json, write_json
 from iwae_tf.options import NAMES, RunOptions
+from iwae_tf.recipes import find_recipe
 
 #: Options that say where or how fast a run trains, but not what it becomes.
 INCIDENTAL = ("data_dir", "diagnose", "diagnose_every", "steps_per_execution")
@@ -67,7 +68,7 @@ class Config(RunOptions):
           config.dataset  # "mnist"
           ```
         """
-        return cls(**{**recipes.find(name).options, **options})
+        return cls(**{**find_recipe(name).options, **options})
 
     @property
     def source(self) -> str:
