@@ -13,6 +13,7 @@ from . import reproductions as reproductions
 from . import resampling as resampling
 from . import runs as runs
 from . import scoring as scoring
+from . import sequences as sequences
 from . import tuning as tuning
 from .builders import conv as conv
 from .builders import mlp as mlp

@@ -101,14 +101,20 @@ def input_dtype(model: ObservationModel, dtype: np.dtype) -> str:
     return model.dtype_policy.variable_dtype if dtype.kind == "f" else dtype.name
 
 
+def fits(model: ObservationModel, shape: tuple[int, ...]) -> bool:
+    """Returns whether observations of this shape fit the model, whose shape may leave a size open."""
+    return tf.TensorShape(shape).is_compatible_with(model.event_shape)
+
+
 def describe_shape(model: ObservationModel) -> str:
     """Describes the shape of the model's data, for error messages."""
-    return f"[{', '.join(map(str, ('n', *model.event_shape)))}]" if model.built else "[n, ...]"
+    sizes = ("time" if size is None else str(size) for size in model.event_shape) if model.built else ("...",)
+    return f"[{', '.join(('n', *sizes))}]"
 
 
 def check_input(model: ObservationModel, x: np.ndarray) -> None:
     """Raises a clear error unless the array can be a batch of the model's observations; see `as_input`."""
-    if not model.built or x.ndim == 0 or x.shape[1:] != model.event_shape:
+    if not model.built or x.ndim == 0 or not fits(model, x.shape[1:]):
         raise ValueError(f"Expected data of shape {describe_shape(model)}. Received: shape {x.shape}")
     if not len(x):
         raise ValueError("Expected at least one observation. Received: none")

@@ -138,7 +138,7 @@ def _stream_dataset(
     dtype = np.dtype(x.dtype.as_numpy_dtype) if x.dtype != tf.bfloat16 else np.dtype(np.float32)
     inputs.check_dtype(model, dtype)
     size = (x.shape[0] if x.shape.rank else None) or ASSUMED_ROWS
-    num_bytes = size * int(np.prod(model.event_shape)) * dtype.itemsize
+    num_bytes = size * int(np.prod([n or 1 for n in x.shape[1:] or ()])) * dtype.itemsize
     return Stream(data, inputs.count_batches(data), num_bytes, inputs.input_dtype(model, dtype))
 
 
@@ -173,7 +173,7 @@ def _conform(model: ObservationModel, batch: Any) -> tuple:
     inputs.get_x(batch)
     x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(batch) if isinstance(batch, list) else batch)
     x = inputs.as_array(x)
-    if model.built and x.shape[1:] != model.event_shape:
+    if model.built and not inputs.fits(model, x.shape[1:]):
         raise ValueError(f"Expected batches of shape {inputs.describe_shape(model)}. Received: shape {x.shape}")
     x = x.astype(inputs.input_dtype(model, x.dtype), copy=False)
     weights = inputs.as_weights(weights, len(x), check_values=False)  # values are checked where they are pulled

@@ -4,6 +4,7 @@ from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.ciwae import CIWAE
 from iwae_tf.objectives.combined import PIWAE, Combined
 from iwae_tf.objectives.elbo import ELBO
+from iwae_tf.objectives.filtering import Filtering
 from iwae_tf.objectives.importance_weighted import ImportanceWeighted
 from iwae_tf.objectives.jackknife import Jackknife
 from iwae_tf.objectives.miwae import MIWAE
@@ -18,6 +19,7 @@ __all__ = [
     "NAMES",
     "PIWAE",
     "Combined",
+    "Filtering",
     "ImportanceWeighted",
     "Jackknife",
     "Objective",

@@ -42,6 +42,7 @@ class Objective:
       backward_samples: m, the number of samples that are differentiated, chosen by `resampling.resample` so that the
         gradient keeps its mean; all samples are scored. `"auto"` is max(8, k // 10), or k below 20; `None` is k.
       fewest_backward: the smallest m that `"auto"` chooses.
+      filters: whether samples are resampled while they are drawn, which takes a model of sequences.
 
     Example:
       ```python
@@ -67,6 +68,7 @@ class Objective:
     sleep: float = 0.0
     backward_samples: BackwardSamples = None
     fewest_backward: int = 8
+    filters: bool = False
 
     @property
     def num_backward(self) -> int:

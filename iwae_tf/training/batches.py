@@ -44,7 +44,8 @@ class Batch:
         """Samples z ~ q(z|x) for the objective; see `Hierarchy.infer`."""
         model = self.model
         self.state.extend(map(tf.identity, model.state()))
-        posteriors, z = model.infer(model.posterior(self.x), self.objective.num_particles, self.seed)
+        posterior, options = model.posterior(self.x), filtering_options(self.objective)
+        posteriors, z = model.infer(posterior, self.objective.num_particles, self.seed, **options)
         for layer, q in zip(model.encoder, posteriors, strict=True):
             if reparameterized and q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
                 raise ValueError(
@@ -131,11 +132,16 @@ def compute_metrics(
     return {
         **{metric.name: metric.function(terms.log_weights()) for metric in custom},
         "loss": -objective.bound(weights),
-        "elbo": tf.reduce_mean(terms.log_weights(), axis=0),
+        "elbo": tf.reduce_mean(terms.reconstruction - terms.kl, axis=0),
         "reconstruction": tf.reduce_mean(terms.reconstruction, axis=0),
         "kl": tf.reduce_mean(terms.kl, axis=0),
         "effective_sample_size": effective_sample_size(weights),
     }
+
+
+def filtering_options(objective: Objective) -> dict[str, Objective]:
+    """Returns how a model of sequences draws its samples, beside their number."""
+    return {"filtering": objective} if objective.filters else {}
 
 
 def mean_loss(model: Hierarchy, values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:

@@ -11,7 +11,7 @@ from iwae_tf.checks import check_count
 from iwae_tf.data import inputs
 from iwae_tf.objectives import ImportanceWeighted, Objective
 from iwae_tf.training import executions, gradients, replicas
-from iwae_tf.training.batches import Metrics, compute_metrics, mean_loss
+from iwae_tf.training.batches import Metrics, compute_metrics, filtering_options, mean_loss
 from iwae_tf.training.executions import Executions, Logs
 from iwae_tf.training.logged_model import LOGS, LoggedModel, split_metrics
 from iwae_tf.types import Array
@@ -252,7 +252,9 @@ class CompiledModel(LoggedModel):
         objective, (x, _) = self.objective, executions.unpack(self, data)
         with self.phase(training=False):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
-            terms = self.terms(x, self.posterior(x), objective.num_particles, seed, objective.analytic_kl)
+            terms = self.terms(
+                x, self.posterior(x), objective.num_particles, seed, objective.analytic_kl, **filtering_options(objective)
+            )
         return compute_metrics(self, objective, terms)
 
     def _gradients(self, data: Any) -> gradients.Gradients:

@@ -91,6 +91,8 @@ def check_objective(model: Hierarchy, objective: Objective) -> None:
     wherever those come from.
     """
     objective.check_resampling()
+    if objective.filters and not hasattr(model, "get_transition"):
+        raise ValueError(f"Expected a model of sequences with {objective!r}. Received: {type(model).__name__}")
     if model.ladder and (objective.inference or objective.score_weights or objective.sleep):
         raise ValueError(
             f"Expected an objective that both networks follow, since with ladder=True they share parameters. "

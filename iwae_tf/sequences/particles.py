@@ -1,0 +1,222 @@
+"""One pass over time: particles are moved, weighted and resampled, step by step."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from iwae_tf import random
+from iwae_tf.log_weights import effective_sample_size, log_mean_exp
+from iwae_tf.objectives import Filtering
+from iwae_tf.resampling import take
+from iwae_tf.sequences.resampling import draw_ancestors
+
+
+class Steps(NamedTuple):
+    """Sequences, step by step.
+
+    Attributes:
+      x: observations, `[time, batch, *event]`. Missing entries are NaN if the model takes incomplete data, otherwise 0.
+      features: what the proposal reads of x, `[time, batch, features]`.
+      earlier: the features of the step before, which the cell reads; 0 for the first.
+      present: whether a step has an entry that is not missing, `[time, batch]`.
+      lengths: number of the steps up to the last one that is present, `[batch]`.
+    """
+
+    x: tf.Tensor
+    features: tf.Tensor
+    earlier: tf.Tensor
+    present: tf.Tensor
+    lengths: tf.Tensor
+
+
+class Terms(NamedTuple):
+    """The parts of the log weights of sequences, summed over time, each `[k, batch]`, in nats.
+
+    Attributes:
+      reconstruction: sum of log p(x_t|z_t, .).
+      kl_of_layers: the sum of log q(z_t|.) - log p(z_t|.), in a list.
+      log_posterior: sum of log q(z_t|.).
+      filtered: log weights whose mean is the filter's estimate of p(x): those since the last resampling, plus the log
+        of the mean weights before; `None` without resampling.
+    """
+
+    reconstruction: tf.Tensor
+    kl_of_layers: list[tf.Tensor]
+    log_posterior: tf.Tensor
+    filtered: tf.Tensor | None = None
+
+    @property
+    def kl(self) -> tf.Tensor:
+        """Sum of log q - log p."""
+        return self.kl_of_layers[0]
+
+    def log_weights(self, kl_weight: float | tf.Tensor = 1.0, free_bits: float = 0.0) -> tf.Tensor:
+        """Returns log w, `[k, batch]`; after resampling they have the weight of the KL that the pass had."""
+        if self.filtered is not None:
+            return self.filtered
+        return self.reconstruction - kl_weight * self.kl
+
+
+class State(NamedTuple):
+    """What one step hands to the next; of each particle `[k, batch]` unless it says otherwise.
+
+    Attributes:
+      z: `[k, batch, *latent]`.
+      cell: states of the cell, each `[k, batch, units]`.
+      log_weights: log weights since the last resampling.
+      log_mean: sum of the logs of the mean weights at the resamplings, `[batch]`.
+      reconstruction: sum of log p(x_t|z_t, .) so far.
+      kl: sum of log q - log p so far.
+      log_posterior: sum of log q so far.
+    """
+
+    z: tf.Tensor
+    cell: list[tf.Tensor]
+    log_weights: tf.Tensor
+    log_mean: tf.Tensor
+    reconstruction: tf.Tensor
+    kl: tf.Tensor
+    log_posterior: tf.Tensor
+
+
+class Record(NamedTuple):
+    """What is kept of every step.
+
+    Attributes:
+      z: the particles before they are resampled, `[time, k, batch, *latent]`.
+      log_weights: their log weights since the last resampling, `[time, k, batch]`.
+      resampled: whether the particles were resampled after the step, `[time, batch]`.
+      mean: mean of p(x_t|z_t, .), `[time, k, batch, *event]`, if it was asked for; otherwise without entries.
+    """
+
+    z: tf.Tensor
+    log_weights: tf.Tensor
+    resampled: tf.Tensor
+    mean: tf.Tensor
+
+
+class Pass(NamedTuple):
+    """The result of a pass over time.
+
+    Attributes:
+      terms: the parts of the log weights.
+      state: what each sequence has after its last step.
+      record: what is kept of every step.
+      reparameterization_type: of q(z_t|.).
+    """
+
+    terms: Terms
+    state: State
+    record: Record
+    reparameterization_type: Any = tfd.FULLY_REPARAMETERIZED
+
+
+def run(
+    model: Any,
+    steps: Steps,
+    num_samples: int,
+    seed: tf.Tensor,
+    filtering: Filtering | None = None,
+    kl_weight: float | tf.Tensor = 1.0,
+    given: tf.Tensor | None = None,
+    stop_weight_gradients: bool = False,
+    keep_means: bool = False,
+) -> Pass:
+    """Moves, weights and resamples particles over time.
+
+    Args:
+      model: a `StateSpaceModel`.
+      steps: the sequences.
+      num_samples: k, particles per sequence.
+      seed: `int32[2]`.
+      filtering: says when and how particles are resampled; `None` never resamples.
+      kl_weight: weight of the KL inside the weights that decide.
+      given: z to score in place of draws, `[time, k, batch, *latent]`.
+      stop_weight_gradients: whether the weights of the proposal get no gradient from its density.
+      keep_means: whether to keep the means of p(x_t|z_t, .).
+    """
+    k, longest, batch = num_samples, steps.x.shape[0], tf.shape(steps.x)[1]
+    filters = filtering is not None and filtering.filters
+    variables = model.network_variables
+    # Read once, outside of the loop, whose constants they are.
+    values = [tf.convert_to_tensor(variable) for variable in variables]
+    kind: list[Any] = []
+
+    def advance(t: tf.Tensor, state: State, first: bool) -> tuple[State, Record]:
+        step_seed = random.fold_in(seed, t)
+        with keras.StatelessScope(list(zip(variables, values, strict=True))):
+            cell, context = model.advance_cell(steps.earlier[t], state.z, state.cell)
+            p = model.get_transition(context, first)
+            q = model.get_proposal(steps.features[t], context, p, stop_weight_gradients)
+            kind.append(q.reparameterization_type)
+            z = q.sample(seed=random.fold_in(step_seed, 0)) if given is None else given[t]
+            if given is None and model.incomplete:
+                # A step that is missing is predicted.
+                z = _select(steps.present[t], z, p.sample(seed=random.fold_in(step_seed, 0)))
+            emission = model.get_emission(z, context)
+            log_q, log_p, reconstruction = q.log_prob(z), p.log_prob(z), emission.log_prob(steps.x[t])
+            mean = emission.mean() if keep_means else tf.zeros([0], z.dtype)
+
+        def count(values: tf.Tensor) -> tf.Tensor:
+            return tf.where(steps.present[t], values, tf.zeros_like(values))
+
+        reconstruction, kl, log_q = count(reconstruction), count(log_q - log_p), count(log_q)
+        log_weights = state.log_weights + reconstruction - kl_weight * kl
+        resampled = tf.zeros_like(steps.present[t])
+        advanced = State(
+            z, cell, log_weights, state.log_mean, state.reconstruction + reconstruction, state.kl + kl,
+            state.log_posterior + log_q,
+        )  # fmt: skip
+        if filtering is not None and filters:
+            goes_on = t + 1 < steps.lengths
+            advanced, resampled = _resample(advanced, filtering, goes_on, random.fold_in(step_seed, 1))
+        # A sequence that has ended keeps its last state.
+        lasting = t < steps.lengths
+        advanced = advanced._replace(
+            z=_select(lasting, advanced.z, state.z),
+            cell=[_select(lasting, new, old) for new, old in zip(advanced.cell, state.cell, strict=True)],
+        )
+        return advanced, Record(z, log_weights, resampled, mean)
+
+    zeros = tf.zeros([k, batch], steps.features.dtype)
+    z = tf.zeros([k, batch, *model.latent_shape], zeros.dtype)
+    state = State(z, model.start_cell(k, batch), zeros, zeros[0], zeros, zeros, zeros)
+    state, first = advance(tf.constant(0), state, first=True)
+
+    def start(part: tf.Tensor) -> tf.TensorArray:
+        return tf.TensorArray(part.dtype, longest, element_shape=part.shape).write(0, part)
+
+    def body(t: tf.Tensor, state: State, arrays: Record) -> tuple:
+        state, record = advance(t, state, first=False)
+        return t + 1, state, Record(*(array.write(t, part) for array, part in zip(arrays, record, strict=True)))
+
+    num_steps = tf.reduce_max(steps.lengths)
+    _, state, arrays = tf.while_loop(
+        lambda t, *_: t < num_steps, body, (tf.constant(1), state, Record(*map(start, first))),
+        parallel_iterations=1, maximum_iterations=longest - 1,
+    )  # fmt: skip
+    filtered = state.log_mean + state.log_weights if filters else None
+    terms = Terms(state.reconstruction, [state.kl], state.log_posterior, filtered)
+    return Pass(terms, state, Record(*(array.stack() for array in arrays)), kind[0])
+
+
+def _select(chosen: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Returns a `[k, batch, ...]` for the chosen sequences, b for the others."""
+    return tf.where(chosen[(..., *[tf.newaxis] * (a.shape.rank - 2))], a, b)
+
+
+def _resample(state: State, filtering: Filtering, goes_on: tf.Tensor, seed: tf.Tensor) -> tuple[State, tf.Tensor]:
+    """Resamples the particles of the sequences that need it and go on; says which, `[batch]`."""
+    log_weights = tf.stop_gradient(state.log_weights)
+    k = log_weights.shape[0]
+    needed = goes_on
+    if filtering.when == "ess":
+        needed &= effective_sample_size(log_weights) <= filtering.threshold * k
+    ancestors = draw_ancestors(log_weights, filtering.resampling, seed)
+    ancestors = tf.where(needed, ancestors, tf.range(k)[:, tf.newaxis])
+    z, *cell = (take(values, ancestors) for values in (state.z, *state.cell))
+    log_mean = state.log_mean + tf.where(needed, log_mean_exp(state.log_weights), 0.0)
+    log_weights = tf.where(needed, 0.0, state.log_weights)
+    return state._replace(z=z, cell=cell, log_mean=log_mean, log_weights=log_weights), needed

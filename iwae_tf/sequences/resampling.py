@@ -1,0 +1,31 @@
+"""Resampling of particles: ancestors with probabilities in proportion to the weights."""
+
+import tensorflow as tf
+
+from iwae_tf import random
+
+
+def draw_ancestors(log_weights: tf.Tensor, scheme: str, seed: tf.Tensor) -> tf.Tensor:
+    """Draws an ancestor for each particle, so that particle i has k w~_i descendants in the mean.
+
+    Args:
+      log_weights: `[k, batch]`, in nats.
+      scheme: `"multinomial"`: independent draws; `"stratified"`: one draw in each of k equal parts of the weights;
+        `"systematic"`: one draw for all parts.
+      seed: `int32[2]`.
+
+    Returns:
+      Indices, int32 `[k, batch]`.
+
+    References:
+      Douc, Cappe & Moulines 2005, Comparison of Resampling Schemes for Particle Filtering, arXiv:cs/0507025.
+    """
+    k, batch = log_weights.shape[0], tf.shape(log_weights)[1]
+    cumulative = tf.cumsum(tf.nn.softmax(log_weights, axis=0), axis=0)
+    rows = 1 if scheme == "systematic" else k
+    uniform = random.uniform([rows, batch], seed, log_weights.dtype)
+    if scheme != "multinomial":
+        uniform = (tf.cast(tf.range(k), log_weights.dtype)[:, tf.newaxis] + uniform) / k
+    # The last sum may be below 1 by rounding. Scaling by it makes sure that a particle of weight 0 is never drawn.
+    levels = uniform * cumulative[-1] * (1.0 - 2.0**-23)
+    return tf.reduce_sum(tf.cast(cumulative[:-1] <= levels[:, tf.newaxis], tf.int32), axis=1)

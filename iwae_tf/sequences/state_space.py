@@ -1,0 +1,228 @@
+"""State-space models and their recurrent relatives as Keras models."""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from iwae_tf import random
+from iwae_tf.data.observation_model import in_phase
+from iwae_tf.hierarchy.bottom_up import build_layer, call_layer
+from iwae_tf.layers.axes import merge_leading_axes
+from iwae_tf.layers.missing import ignore_missing
+from iwae_tf.layers.normal import Normal, as_normal
+from iwae_tf.objectives import Filtering, Objective
+from iwae_tf.sequences import particles
+from iwae_tf.sequences.particles import Pass, Steps, Terms
+from iwae_tf.training.multi_sample_model import MultiSampleModel
+
+
+@keras.saving.register_keras_serializable(package="iwae_tf")
+class StateSpaceModel(MultiSampleModel):
+    """A model of sequences p(z_1) p(x_1|z_1) prod_t p(z_t|z_{t-1}) p(x_t|z_t), trained by a multi-sample bound.
+
+    With a `cell` the networks read its output h_t in place of z_{t-1}, where h_t = cell(x_{t-1}, z_{t-1}, h_{t-1}): a
+    variational recurrent network.
+    """
+
+    def __init__(
+        self,
+        transition: keras.layers.Layer,
+        emission: keras.layers.Layer,
+        proposal: keras.layers.Layer,
+        initial: keras.layers.Layer | None = None,
+        cell: keras.layers.Layer | None = None,
+        features: keras.layers.Layer | None = None,
+        residual: bool = False,
+        objective: Objective | None = None,
+        preprocessing: keras.layers.Layer | None = None,
+        seed: int | None = None,
+        incomplete: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(preprocessing=preprocessing, seed=seed, incomplete=incomplete, **kwargs)
+        self.transition, self.emission, self.proposal, self.initial = transition, emission, proposal, initial
+        self.cell, self.features, self.residual = cell, features, residual
+        self.encoder = [proposal]
+        self.ladder = self.skip = False
+        self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
+        for i, layer in enumerate((transition, emission, proposal)):
+            if getattr(layer, "seed", 0) is None:
+                layer.seed = random.derive(self.seed, i)
+        self._set_objective(Filtering(4) if objective is None else objective)
+
+    @property
+    def event_shape(self) -> tuple[Any, ...]:
+        return (None, *self._step_shape)
+
+    @property
+    def observation_layer(self) -> keras.layers.Layer:
+        return self.emission
+
+    @property
+    def allows_missing(self) -> bool:
+        return True  # Padding is NaN.
+
+    @property
+    def reads_missing(self) -> bool:
+        return True
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of z_t."""
+        return self._latent_shape
+
+    @property
+    def latent_shapes(self) -> list[tuple[int, ...]]:
+        return [self._latent_shape]
+
+    @property
+    def network_variables(self) -> list[Any]:
+        """The variables of all networks."""
+        return list({id(v): v for layer in self._networks() for v in layer.variables}.values())
+
+    def _networks(self) -> list[keras.layers.Layer]:
+        parts = (self.features, self.initial, self.transition, self.emission, self.proposal, self.cell)
+        return [part for part in parts if part is not None]
+
+    def state(self) -> list[Any]:
+        parts = {id(part): part for layer in self._networks() for part in layer._flatten_layers()}
+        return [
+            variable
+            for part in parts.values()
+            for variable in (*part._non_trainable_variables, *(seed.state for seed in part._seed_generators))
+        ]
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Makes all weights for sequences `[batch, time, *event]`."""
+        with tf.init_scope():
+            self._step_shape = tuple(input_shape[2:])
+            size = math.prod(self._step_shape)
+            if self.features is not None:
+                if not self.features.built:
+                    self.features.build((None, *self._step_shape))
+                size = int(self.features(tf.zeros([1, *self._step_shape])).shape[-1])
+            if self.cell is None:
+                self._latent_shape = tuple(self.initial().event_shape)
+                context = self._latent_shape
+                build_layer(self.transition, context)
+            else:
+                context = (int(self.cell.output_size),)
+                self._latent_shape = build_layer(self.transition, context)
+                if not self.cell.built:
+                    self.cell.build((None, size + self._latent_shape[0]))
+            build_layer(self.proposal, (size + context[0],))
+            read = self._latent_shape[0] + (0 if self.cell is None else context[0])
+            build_layer(self.emission, (read,))
+        self.built = True
+
+    # ------------------------------------------------------------------------------------------ one step
+
+    def start_cell(self, k: int, batch: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the states of the cell before the first step, each `[k, batch, units]`."""
+        if self.cell is None:
+            return []
+        sizes = keras.tree.flatten(self.cell.state_size)
+        return [tf.zeros([k, batch, size], self.dtype_policy.variable_dtype) for size in sizes]
+
+    def advance_cell(
+        self, earlier: tf.Tensor, z: tf.Tensor, cell: list[tf.Tensor]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Returns the new states of the cell, and what the networks read: its output, or z without a cell."""
+        if self.cell is None:
+            return [], z
+        flat, leading = merge_leading_axes(_join(earlier, z), 1)
+        states = [tf.reshape(state, [-1, state.shape[-1]]) for state in cell]
+        output, states = self.cell(flat, states if len(states) > 1 else states[0])
+        restored = [tf.reshape(value, [*leading, value.shape[-1]]) for value in (output, *keras.tree.flatten(states))]
+        return restored[1:], restored[0]
+
+    def get_transition(self, context: tf.Tensor, first: bool) -> tfd.Distribution:
+        """Returns p(z_t|.); `first` says whether this is the first step."""
+        return self.initial() if first and self.cell is None else call_layer(self.transition, context, 1)
+
+    def get_proposal(
+        self, features: tf.Tensor, context: tf.Tensor, p: tfd.Distribution, stop_weight_gradients: bool = False
+    ) -> tfd.Distribution:
+        """Returns q(z_t|x_t, .)."""
+        q = call_layer(self.proposal, _join(features, context), 1, stop_weight_gradients)
+        if not self.residual:
+            return q
+        q, p = as_normal(q), as_normal(p)
+        return tfd.Independent(Normal(p.loc + q.loc, q.scale), 1)
+
+    def get_emission(self, z: tf.Tensor, context: tf.Tensor) -> tfd.Distribution:
+        """Returns p(x_t|z_t, .)."""
+        emission = call_layer(self.emission, z if self.cell is None else tf.concat([z, context], -1), 1)
+        return ignore_missing(emission) if self.incomplete else emission
+
+    # ------------------------------------------------------------------------------------------ sequences
+
+    @in_phase
+    def posterior(self, x: tf.Tensor, stop_weight_gradients: bool = False) -> Steps:
+        """Returns the sequences step by step, with all that depends on x alone."""
+        missing = tf.math.is_nan(x)
+        filled = tf.where(missing, tf.zeros_like(x), x)
+        axes = list(range(2, x.shape.rank))
+        present = tf.reduce_any(~missing, axis=axes)
+        steps = tf.range(1, tf.shape(x)[1] + 1)
+        lengths = tf.reduce_max(tf.where(present, steps, 0), axis=1)
+        flat, leading = merge_leading_axes(filled, len(axes))
+        features = flat if self.features is None else self.features(flat)
+        features = tf.reshape(features, [*leading, math.prod(features.shape[1:])])
+        features = tf.transpose(features, [1, 0, 2])
+        earlier = tf.concat([tf.zeros_like(features[:1]), features[:-1]], axis=0)
+        by_step = tf.transpose(x if self.incomplete else filled, [1, 0, *axes])
+        return Steps(by_step, features, earlier, tf.transpose(present), lengths)
+
+    @in_phase
+    def infer(
+        self, posterior: Steps, num_samples: int, seed: tf.Tensor, filtering: Filtering | None = None
+    ) -> tuple[list[Pass], list[tf.Tensor]]:
+        """Draws z_1, ..., z_T ~ q(z|x), and resamples them on the way if `filtering` says so."""
+        kl_weight = self.kl_weight if filtering is None else self.kl_weight * filtering.kl_weight
+        result = particles.run(self, posterior, num_samples, seed, filtering, kl_weight)
+        return [result], [tf.transpose(result.record.z, [1, 2, 0, 3])]
+
+    @in_phase
+    def posteriors(self, x: tf.Tensor, z: list[tf.Tensor], stop_weight_gradients: bool = False) -> list[Pass]:
+        """Scores given z."""
+        given = tf.transpose(z[0], [2, 0, 1, 3])
+        seed = tf.zeros(2, tf.int32)
+        steps = self.posterior(x)
+        return [
+            particles.run(self, steps, z[0].shape[0], seed, given=given, stop_weight_gradients=stop_weight_gradients)
+        ]
+
+    def score(self, x: tf.Tensor, z: list[tf.Tensor], posteriors: list[Pass], analytic_kl: bool = False) -> Terms:
+        """Returns the terms of the pass that drew z."""
+        return posteriors[0].terms
+
+    def terms(
+        self,
+        x: tf.Tensor,
+        posterior: Steps,
+        num_samples: int,
+        seed: tf.Tensor,
+        analytic_kl: bool = False,
+        filtering: Filtering | None = None,
+    ) -> Terms:
+        """Draws z ~ q(z|x) and scores it."""
+        return self.infer(posterior, num_samples, seed, filtering)[0][0].terms
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        names = ("transition", "emission", "proposal", "initial", "cell", "features")
+        return {
+            **super().get_config(),
+            **{name: serialize(getattr(self, name)) for name in names},
+            "residual": self.residual,
+        }
+
+
+def _join(of_x: tf.Tensor, of_particles: tf.Tensor) -> tf.Tensor:
+    """Joins values of observations, `[batch, m]`, and of particles, `[k, batch, n]`, to `[k, batch, m + n]`."""
+    shape = tf.concat([tf.shape(of_particles)[:2], tf.shape(of_x)[1:]], 0)
+    return tf.concat([tf.broadcast_to(of_x, shape), of_particles], axis=-1)
