@@ -121,7 +121,7 @@ def mlp(
       model.log_weights(x, num_samples=3).shape  # [3, 20]
       ```
     """
-    make = functools.partial(_find(LIKELIHOODS, likelihood, "likelihood"), event_shape, **_mean_keyword(mean))
+    make = functools.partial(find_name(LIKELIHOODS, likelihood, "likelihood"), event_shape, **_mean_keyword(mean))
     if hidden_sizes is None:
         hidden_sizes = [(200, 200), *[(100, 100)] * (len(as_sizes(latent_sizes, "latent_sizes")) - 1)]
     return _mirror(make, None, latent_sizes, hidden_sizes, activation, posterior, prior, **kwargs)
@@ -206,9 +206,9 @@ def conv(
     """
     common: dict[str, Any] = {"kernel_size": kernel_size, "activation": activation}
     encoder, decoder = ConvEncoder(filters, **common), ConvDecoder(event_shape, filters[::-1], **common)
-    observation = _find(LIKELIHOODS, likelihood, "likelihood")(event_shape, network=decoder, **_mean_keyword(mean))
+    observation = find_name(LIKELIHOODS, likelihood, "likelihood")(event_shape, network=decoder, **_mean_keyword(mean))
     return IWAE(
-        encoder=[_find(POSTERIORS, posterior, "posterior")(latent_size, network=encoder)],
+        encoder=[find_name(POSTERIORS, posterior, "posterior")(latent_size, network=encoder)],
         decoder=[observation],
         prior=_make_prior(prior, latent_size, observation, 1),
         **kwargs,
@@ -235,7 +235,7 @@ def _mirror(
             "Expected hidden_sizes to hold one sequence of widths for each latent size. "
             f"Received: latent_sizes={latent_sizes!r}, hidden_sizes={hidden_sizes!r}"
         )
-    make_posterior = _find(POSTERIORS, posterior, "posterior")
+    make_posterior = find_name(POSTERIORS, posterior, "posterior")
     networks: list[dict[str, Any]] = [{"hidden": hidden, "activation": activation} for hidden in hidden_sizes]
     decoder = [
         layers.IndependentNormal(size, **network) for size, network in zip(latent_sizes[:-1], networks[1:], strict=True)
@@ -251,7 +251,7 @@ def _mirror(
     )
 
 
-def _find(table: dict[str, Make], choice: str | Make, kind: str) -> Make:
+def find_name(table: dict[str, Make], choice: str | Make, kind: str) -> Make:
     """Returns the function that is registered under a name, or a function as it is."""
     return table[check_choice(choice, kind, table)] if isinstance(choice, str) else choice
 
@@ -268,4 +268,4 @@ def _make_prior(
     if not isinstance(choice, str):
         return choice
     unit = num_layers == 1 and getattr(observation, "support", None) == (0, 1)
-    return _find(PRIORS, choice, "prior")(size, unit)
+    return find_name(PRIORS, choice, "prior")(size, unit)

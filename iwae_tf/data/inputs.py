@@ -145,7 +145,7 @@ def _check_values(layer: keras.layers.Layer, x: np.ndarray, missing: bool) -> No
 
 def check_dtype(model: ObservationModel, dtype: np.dtype) -> None:
     """Raises a `TypeError` unless the model reads data of this dtype."""
-    empty = np.zeros((0, *model.event_shape), dtype)
+    empty = np.zeros((0, *model.smallest_shape), dtype)
     rules.check_numeric(empty)
     check_data = getattr(model.preprocessing or model.observation_layer, "check_data", None)
     if check_data:

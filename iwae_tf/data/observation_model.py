@@ -70,6 +70,11 @@ class ObservationModel(keras.Model):
         raise NotImplementedError
 
     @property
+    def smallest_shape(self) -> tuple[int, ...]:
+        """Shape of the smallest observation: `event_shape`, with 1 for a size that it leaves open."""
+        return tuple(size or 1 for size in self.event_shape)
+
+    @property
     def observation_layer(self) -> keras.layers.Layer:
         """The layer of p(x|z), whose rules x must satisfy."""
         raise NotImplementedError

@@ -21,17 +21,61 @@ from iwae_tf.training.multi_sample_model import MultiSampleModel
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
 class StateSpaceModel(MultiSampleModel):
-    """A model of sequences p(z_1) p(x_1|z_1) prod_t p(z_t|z_{t-1}) p(x_t|z_t), trained by a multi-sample bound.
+    """A model of sequences, trained by a multi-sample bound.
 
-    With a `cell` the networks read its output h_t in place of z_{t-1}, where h_t = cell(x_{t-1}, z_{t-1}, h_{t-1}): a
-    variational recurrent network.
+    The generative network is p(z_1) p(x_1|z_1) prod_t p(z_t|z_{t-1}) p(x_t|z_t), and q(z_t|x_t, z_{t-1}) proposes z_t.
+    With a `cell` the networks read its output h_t in place of z_{t-1}, where h_t = cell(x_{t-1}, z_{t-1}, h_{t-1}), and
+    the emission reads it too: a variational recurrent network. Then h_1 comes from zeros and `initial` is not used.
+
+    Sequences are float arrays `[batch, time, *event]`. A step of NaN is missing: at the end it is padding, which changes
+    nothing; `lengths` of the methods and `data.pad` say the same in other words. `fit`, `evaluate`, callbacks, saving
+    and the objectives are those of `IWAE`; the log weights of all objectives are summed over time.
+
+    Args:
+      transition: layer that returns p(z_t|z_{t-1}), or p(z_t|h_t) with a cell, for latent variables of one axis.
+      emission: layer that returns p(x_t|z_t); with a cell it reads z_t and h_t, concatenated.
+      proposal: layer that returns q(z_t|.) of the features of x_t and z_{t-1} (or h_t), concatenated. `None` proposes
+        from p(z_t|.), the bootstrap filter.
+      initial: layer that returns p(z_1) when called without an input, such as `layers.StandardNormal`.
+      cell: a recurrent cell of Keras, such as `keras.layers.LSTMCell(32)`.
+      features: layer from x_t to what proposal and cell read. `None` is x_t itself, flattened.
+      residual: whether the mean of q is the mean of p(z_t|.) plus the loc of the proposal; both must be diagonal
+        Gaussians.
+      objective: an `iwae_tf.objectives.Objective`. Default: `Filtering(4)`.
+      preprocessing: layer from raw data to x as the likelihood sees it, of the same shape.
+      seed: integer seed of the initial weights, of all draws, and of the order of array data in `fit`.
+      incomplete: whether steps, or entries of them, may be missing within a sequence. Missing steps are predicted; the
+        density leaves out missing entries, and the networks see 0 in their place.
+      **kwargs: as for any `keras.Model`.
+
+    Raises:
+      ValueError: if there is neither a cell nor an initial layer, or latent variables have several axes.
+      TypeError: if a network is not a Keras layer.
+
+    References:
+      Maddison et al. 2017, arXiv:1705.09279; Chung et al. 2015, A Recurrent Latent Variable Model for Sequential Data,
+      arXiv:1506.02216.
+
+    Example:
+      ```python
+      model = iwae_tf.sequences.StateSpaceModel(
+          transition=layers.IndependentNormal(4, hidden=(16,)),
+          emission=layers.IndependentBernoulli(6, hidden=(16,)),
+          proposal=layers.IndependentNormal(4, hidden=(16,)),
+          initial=layers.StandardNormal(4),
+          objective=objectives.Filtering(8),
+      )
+      model.compile("adam")
+      model.fit(np.zeros([20, 10, 6]), verbose=0)
+      model.log_likelihood(np.zeros([3, 12, 6]), num_samples=32).shape  # [3]
+      ```
     """
 
     def __init__(
         self,
         transition: keras.layers.Layer,
         emission: keras.layers.Layer,
-        proposal: keras.layers.Layer,
+        proposal: keras.layers.Layer | None = None,
         initial: keras.layers.Layer | None = None,
         cell: keras.layers.Layer | None = None,
         features: keras.layers.Layer | None = None,
@@ -45,12 +89,16 @@ class StateSpaceModel(MultiSampleModel):
         super().__init__(preprocessing=preprocessing, seed=seed, incomplete=incomplete, **kwargs)
         self.transition, self.emission, self.proposal, self.initial = transition, emission, proposal, initial
         self.cell, self.features, self.residual = cell, features, residual
-        self.encoder = [proposal]
-        self.ladder = self.skip = False
-        self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
-        for i, layer in enumerate((transition, emission, proposal)):
+        self.encoder = [] if proposal is None else [proposal]
+        if cell is None and initial is None:
+            raise ValueError("Expected an initial layer, which returns p(z_1), or a cell. Received: neither")
+        for i, layer in enumerate(self._networks()):
+            if not isinstance(layer, keras.layers.Layer):
+                raise TypeError(f"Expected Keras layers as networks. Received: {layer!r}")
             if getattr(layer, "seed", 0) is None:
                 layer.seed = random.derive(self.seed, i)
+        self.ladder = self.skip = False
+        self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
         self._set_objective(Filtering(4) if objective is None else objective)
 
     @property
@@ -105,6 +153,7 @@ class StateSpaceModel(MultiSampleModel):
                     self.features.build((None, *self._step_shape))
                 size = int(self.features(tf.zeros([1, *self._step_shape])).shape[-1])
             if self.cell is None:
+                assert self.initial is not None
                 self._latent_shape = tuple(self.initial().event_shape)
                 context = self._latent_shape
                 build_layer(self.transition, context)
@@ -113,7 +162,10 @@ class StateSpaceModel(MultiSampleModel):
                 self._latent_shape = build_layer(self.transition, context)
                 if not self.cell.built:
                     self.cell.build((None, size + self._latent_shape[0]))
-            build_layer(self.proposal, (size + context[0],))
+            if len(self._latent_shape) != 1:
+                raise ValueError(f"Expected latent variables of one axis. Received: shape {self._latent_shape}")
+            if self.proposal is not None:
+                build_layer(self.proposal, (size + context[0],))
             read = self._latent_shape[0] + (0 if self.cell is None else context[0])
             build_layer(self.emission, (read,))
         self.built = True
@@ -141,12 +193,18 @@ class StateSpaceModel(MultiSampleModel):
 
     def get_transition(self, context: tf.Tensor, first: bool) -> tfd.Distribution:
         """Returns p(z_t|.); `first` says whether this is the first step."""
-        return self.initial() if first and self.cell is None else call_layer(self.transition, context, 1)
+        if first and self.cell is None:
+            assert self.initial is not None
+            p = self.initial()
+            return tfd.BatchBroadcast(p, tf.shape(context)[:-1])
+        return call_layer(self.transition, context, 1)
 
     def get_proposal(
         self, features: tf.Tensor, context: tf.Tensor, p: tfd.Distribution, stop_weight_gradients: bool = False
     ) -> tfd.Distribution:
         """Returns q(z_t|x_t, .)."""
+        if self.proposal is None:
+            return p
         q = call_layer(self.proposal, _join(features, context), 1, stop_weight_gradients)
         if not self.residual:
             return q

@@ -76,7 +76,7 @@ class LoggedModel(ObservationModel):
         Keras would also run the model, under a strategy by a mean over replicas, which uint8 does not have.
         """
         if self._compile_metrics is not None and not self._compile_metrics.built:
-            x = tf.zeros([1, *self.event_shape], self.dtype_policy.variable_dtype)
+            x = tf.zeros([1, *self.smallest_shape], self.dtype_policy.variable_dtype)
             self._compile_metrics.build(x, x)
 
     @property
