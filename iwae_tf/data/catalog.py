@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from iwae_tf.checks import add_name, check_choice
+from iwae_tf.data.sequences import from_sequences, load_polyphonic
 from iwae_tf.data.splits import Splits, from_arrays
 from iwae_tf.types import Array
 
@@ -72,6 +73,10 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
     | `fashion_mnist` | 59600 / 400 / 10000 | (28, 28, 1) | garments, 0 to 9 | TFDS |
     | `binarized_mnist` | 50000 / 10000 / 10000, values 0 and 255 (Larochelle) | (28, 28, 1) | none | TFDS |
     | `omniglot` | 17935 / 1345 / 13180, resized from 105x105, not Burda's | (28, 28, 1) | alphabets | TFDS |
+    | `jsb` | 229 / 76 / 77 sequences of notes (Boulanger-Lewandowski et al. 2012) | (None, 88) | none | `.mat` file |
+    | `nottingham` | 694 / 173 / 170 sequences, likewise | (None, 88) | none | `.mat` file |
+    | `musedata` | 524 / 135 / 124 sequences, likewise | (None, 88) | none | `.mat` file |
+    | `piano_midi` | 87 / 12 / 25 sequences, likewise | (None, 88) | none | `.mat` file |
 
     Args:
       name: one of `NAMES`.
@@ -93,7 +98,9 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
       ```
     """
     train, validation, test, *labels = NAMES[check_choice(name, "name", NAMES)](data_dir)
-    splits = from_arrays(train, validation, test, batch_size, seed)
+    # Sequences of different lengths come in a list, everything else in an array.
+    make = from_sequences if isinstance(train, list) else from_arrays
+    splits = make(train, validation, test, batch_size, seed)
     test_labels, validation_labels, *_ = (*labels, None, None)
     return dataclasses.replace(
         splits,
@@ -191,6 +198,16 @@ _TFDS: dict[str, tuple[Sequence[str], str, Callable[[np.ndarray], np.ndarray] | 
     "omniglot": (("train[:17935]", "train[17935:]", "test"), "github.com", _invert_and_resize, "alphabet"),
 }
 
+#: The files of piano rolls.
+_POLYPHONIC = {
+    "jsb": "JSB_Chorales.mat",
+    "nottingham": "Nottingham.mat",
+    "musedata": "MuseData.mat",
+    "piano_midi": "Piano_midi.mat",
+}
+
 register("digits", _load_digits)
+for _name, _file in _POLYPHONIC.items():
+    register(_name, partial(load_polyphonic, _file))
 for _name, _row in _TFDS.items():
     register(_name, partial(_load_tfds, _name, *_row))

@@ -93,6 +93,10 @@ class ObservationModel(keras.Model):
         """Returns `seed` as a stateless seed, or for `None` draws the model's next seed."""
         return random.next_seed(self.seed_generator) if seed is None else random.as_seed(seed)
 
+    def fold_in_rows(self, seed: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """Derives a seed for each row from its content, `int32[batch, 2]`; see `random.fold_in_rows`."""
+        return random.fold_in_rows(seed, x)
+
     @contextlib.contextmanager
     def phase(self, training: bool | None) -> Iterator[None]:
         """Calls layers within the context in training or in inference mode, like `call(training=)`.

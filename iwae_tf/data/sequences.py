@@ -179,7 +179,9 @@ def batches(
     check_count(batch_size, "batch_size")
     lengths = np.array([len(part) for part in sequences])
     sizes = np.minimum(2 ** np.ceil(np.log2(lengths)).astype(int), lengths.max())
-    buckets = [pad([sequences[i] for i in np.flatnonzero(sizes == size)], num_steps=size) for size in np.unique(sizes)]
+    buckets = [
+        pad([sequences[int(i)] for i in np.flatnonzero(sizes == size)], num_steps=size) for size in np.unique(sizes)
+    ]
     of_rows = [tf.constant(lengths[sizes == size]) for size in np.unique(sizes)]
     counts = [-(-len(bucket) // batch_size) for bucket in buckets]
 
@@ -194,7 +196,9 @@ def batches(
                 rows = tf.random.experimental.stateless_shuffle(rows, random.fold_in(key, b))
                 window = WINDOW * batch_size
             places = tf.range(len(rows_of_bucket)) // window
-            order = tf.argsort(places * (int(lengths.max()) + 1) + tf.cast(tf.gather(rows_of_bucket, rows), tf.int32), stable=True)
+            order = tf.argsort(
+                places * (int(lengths.max()) + 1) + tf.cast(tf.gather(rows_of_bucket, rows), tf.int32), stable=True
+            )
             rows = tf.pad(tf.gather(rows, order), [[0, count * batch_size - len(rows_of_bucket)]], constant_values=-1)
             batches_of_rows.append(tf.reshape(rows, [count, batch_size]))
             numbers.append(tf.fill([count], b))
@@ -231,6 +235,7 @@ def load_polyphonic(file: str, data_dir: Any) -> tuple[list[np.ndarray], list[np
         )
     content = loadmat(path)
     train, validation, test = (
-        [np.asarray(roll, np.uint8) for roll in content[name].ravel()] for name in ("traindata", "validdata", "testdata")
+        [np.asarray(roll, np.uint8) for roll in content[name].ravel()]
+        for name in ("traindata", "validdata", "testdata")
     )
     return train, validation, test

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from iwae_tf import compiling, random
+from iwae_tf import compiling
 from iwae_tf.hierarchy import Hierarchy
 
 #: A function of data, a number of samples (int32) and a seed (int32[2]) to tensors in any structure.
@@ -54,7 +54,7 @@ def map_rows(model: Hierarchy, function: Function, spec: Any, jit_compile: bool)
 
     def run(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Any:
         x = model.assert_rules(x)
-        seeds, dtype = random.fold_in_rows(seed, x), tf.as_dtype(model.dtype_policy.variable_dtype)
+        seeds, dtype = model.fold_in_rows(seed, x), tf.as_dtype(model.dtype_policy.variable_dtype)
         # TensorFlow runs operations with side effects one after the other, and counts those as such that assert or read
         # a variable. So both happen before the compiled calls, which run side by side for that reason alone.
         x = tf.map_fn(

@@ -11,6 +11,7 @@ from iwae_tf.evaluation.inference_gaps import inference_gaps
 from iwae_tf.evaluation.information_criteria import information_criteria
 from iwae_tf.evaluation.log_likelihood import log_likelihood, summarize
 from iwae_tf.evaluation.out_of_distribution import out_of_distribution
+from iwae_tf.evaluation.sequences import effective_sample_size_over_time, sequence_bounds
 from iwae_tf.evaluation.without_inactive import without_inactive
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "bdmc",
     "bounds",
     "decompose",
+    "effective_sample_size_over_time",
     "gradient_snr",
     "importance_weights",
     "inference_gaps",
@@ -27,6 +29,7 @@ __all__ = [
     "log_likelihood",
     "out_of_distribution",
     "responsibilities",
+    "sequence_bounds",
     "summarize",
     "without_inactive",
 ]

@@ -14,11 +14,15 @@ class Terms(NamedTuple):
       reconstruction: log p(x|z_1).
       kl_of_layers: log q(z_l|z_{l-1}) - log p(z_l|z_{l+1}), for l = 1, ..., L.
       log_posterior: log q(z|x).
+      filtered: log weights of samples that were resampled on the way, whose mean is the filter's estimate of p(x):
+        those since the last resampling, plus the log of the mean weights before; `None` without resampling. They have
+        the weight of the KL with which they were resampled.
     """
 
     reconstruction: tf.Tensor
     kl_of_layers: list[tf.Tensor]
     log_posterior: tf.Tensor
+    filtered: tf.Tensor | None = None
 
     @property
     def kl(self) -> tf.Tensor:
@@ -33,6 +37,8 @@ class Terms(NamedTuple):
           free_bits: nats. A layer whose KL, averaged over samples and batch, is below this number counts as this many
             nats, and gets no gradient from its KL.
         """
+        if self.filtered is not None:
+            return self.filtered
         kl = self.kl_of_layers
         if free_bits:
             kl = [tf.where(batch_mean(part) > free_bits, part, free_bits) for part in kl]

@@ -15,6 +15,7 @@ from iwae_tf.layers.normal import Normal
 from iwae_tf.sequences.state_space import StateSpaceModel
 from iwae_tf.types import Activation, Sizes
 
+
 @keras.saving.register_keras_serializable(package="iwae_tf")
 class LinearNormal(keras.layers.Layer):
     """N(matrix z, diag(scale)^2) of an input z.
@@ -26,9 +27,7 @@ class LinearNormal(keras.layers.Layer):
       **kwargs: as for any `keras.layers.Layer`.
     """
 
-    def __init__(
-        self, matrix: npt.ArrayLike, scale: npt.ArrayLike, trainable: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, matrix: npt.ArrayLike, scale: npt.ArrayLike, trainable: bool = False, **kwargs: Any) -> None:
         super().__init__(trainable=trainable, **kwargs)
         self.initial_matrix, self.scale = np.asarray(matrix, np.float64), np.asarray(scale, np.float64)
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
+from iwae_tf.hierarchy import Terms
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp
 from iwae_tf.objectives import Filtering
 from iwae_tf.resampling import take
@@ -29,34 +30,6 @@ class Steps(NamedTuple):
     earlier: tf.Tensor
     present: tf.Tensor
     lengths: tf.Tensor
-
-
-class Terms(NamedTuple):
-    """The parts of the log weights of sequences, summed over time, each `[k, batch]`, in nats.
-
-    Attributes:
-      reconstruction: sum of log p(x_t|z_t, .).
-      kl_of_layers: the sum of log q(z_t|.) - log p(z_t|.), in a list.
-      log_posterior: sum of log q(z_t|.).
-      filtered: log weights whose mean is the filter's estimate of p(x): those since the last resampling, plus the log
-        of the mean weights before; `None` without resampling.
-    """
-
-    reconstruction: tf.Tensor
-    kl_of_layers: list[tf.Tensor]
-    log_posterior: tf.Tensor
-    filtered: tf.Tensor | None = None
-
-    @property
-    def kl(self) -> tf.Tensor:
-        """Sum of log q - log p."""
-        return self.kl_of_layers[0]
-
-    def log_weights(self, kl_weight: float | tf.Tensor = 1.0, free_bits: float = 0.0) -> tf.Tensor:
-        """Returns log w, `[k, batch]`; after resampling they have the weight of the KL that the pass had."""
-        if self.filtered is not None:
-            return self.filtered
-        return self.reconstruction - kl_weight * self.kl
 
 
 class State(NamedTuple):
@@ -103,13 +76,13 @@ class Pass(NamedTuple):
     Attributes:
       terms: the parts of the log weights.
       state: what each sequence has after its last step.
-      record: what is kept of every step.
+      record: what is kept of every step, or `None`.
       reparameterization_type: of q(z_t|.).
     """
 
     terms: Terms
     state: State
-    record: Record
+    record: Record | None
     reparameterization_type: Any = tfd.FULLY_REPARAMETERIZED
 
 
@@ -122,6 +95,7 @@ def run(
     kl_weight: float | tf.Tensor = 1.0,
     given: tf.Tensor | None = None,
     stop_weight_gradients: bool = False,
+    keep: bool = True,
     keep_means: bool = False,
 ) -> Pass:
     """Moves, weights and resamples particles over time.
@@ -135,9 +109,10 @@ def run(
       kl_weight: weight of the KL inside the weights that decide.
       given: z to score in place of draws, `[time, k, batch, *latent]`.
       stop_weight_gradients: whether the weights of the proposal get no gradient from its density.
+      keep: whether to keep a record of the steps; otherwise memory does not grow with their number.
       keep_means: whether to keep the means of p(x_t|z_t, .).
     """
-    k, longest, batch = num_samples, steps.x.shape[0], tf.shape(steps.x)[1]
+    k, longest, batch = num_samples, steps.x.shape[0] or tf.shape(steps.x)[0], tf.shape(steps.x)[1]
     filters = filtering is not None and filtering.filters
     variables = model.network_variables
     # Read once, outside of the loop, whose constants they are.
@@ -183,23 +158,34 @@ def run(
     zeros = tf.zeros([k, batch], steps.features.dtype)
     z = tf.zeros([k, batch, *model.latent_shape], zeros.dtype)
     state = State(z, model.start_cell(k, batch), zeros, zeros[0], zeros, zeros, zeros)
-    state, first = advance(tf.constant(0), state, first=True)
+    arrays: list[tf.TensorArray] = []
+    if keep:
+        shapes = [
+            [k, None, *model.latent_shape],
+            [k, None],
+            [None],
+            [k, None, *steps.x.shape[2:]] if keep_means else [0],
+        ]
+        dtypes = [zeros.dtype, zeros.dtype, tf.bool, zeros.dtype]
+        arrays = [tf.TensorArray(d, longest, element_shape=s) for d, s in zip(dtypes, shapes, strict=True)]
 
-    def start(part: tf.Tensor) -> tf.TensorArray:
-        return tf.TensorArray(part.dtype, longest, element_shape=part.shape).write(0, part)
+    def body(t: tf.Tensor, state: State, arrays: list[tf.TensorArray], first: bool = False) -> tuple:
+        state, record = advance(t, state, first)
+        return t + 1, state, [array.write(t, part) for array, part in zip(arrays, record, strict=bool(arrays))]
 
-    def body(t: tf.Tensor, state: State, arrays: Record) -> tuple:
-        state, record = advance(t, state, first=False)
-        return t + 1, state, Record(*(array.write(t, part) for array, part in zip(arrays, record, strict=True)))
-
+    variables_of_loop = tf.constant(0), state, arrays
+    # With a cell the first step is like the others.
+    start = 0 if model.cell is not None else 1
+    if start:
+        variables_of_loop = body(*variables_of_loop, first=True)
     num_steps = tf.reduce_max(steps.lengths)
     _, state, arrays = tf.while_loop(
-        lambda t, *_: t < num_steps, body, (tf.constant(1), state, Record(*map(start, first))),
-        parallel_iterations=1, maximum_iterations=longest - 1,
+        lambda t, *_: t < num_steps, body, variables_of_loop, parallel_iterations=1, maximum_iterations=longest - start
     )  # fmt: skip
     filtered = state.log_mean + state.log_weights if filters else None
     terms = Terms(state.reconstruction, [state.kl], state.log_posterior, filtered)
-    return Pass(terms, state, Record(*(array.stack() for array in arrays)), kind[0])
+    record = Record(*(array.stack() for array in arrays)) if keep else None
+    return Pass(terms, state, record, kind[0])
 
 
 def _select(chosen: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

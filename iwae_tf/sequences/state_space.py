@@ -4,19 +4,24 @@ import math
 from typing import Any
 
 import keras
+import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
+from iwae_tf.checks import check_count
 from iwae_tf.data.observation_model import in_phase
+from iwae_tf.data.sequences import pad
+from iwae_tf.hierarchy import Terms
 from iwae_tf.hierarchy.bottom_up import build_layer, call_layer
 from iwae_tf.layers.axes import merge_leading_axes
 from iwae_tf.layers.missing import ignore_missing
 from iwae_tf.layers.normal import Normal, as_normal
 from iwae_tf.objectives import Filtering, Objective
-from iwae_tf.sequences import particles
-from iwae_tf.sequences.particles import Pass, Steps, Terms
+from iwae_tf.sequences import particles, use
+from iwae_tf.sequences.particles import Pass, Steps
 from iwae_tf.training.multi_sample_model import MultiSampleModel
+from iwae_tf.types import Seed
 
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
@@ -27,9 +32,9 @@ class StateSpaceModel(MultiSampleModel):
     With a `cell` the networks read its output h_t in place of z_{t-1}, where h_t = cell(x_{t-1}, z_{t-1}, h_{t-1}), and
     the emission reads it too: a variational recurrent network. Then h_1 comes from zeros and `initial` is not used.
 
-    Sequences are float arrays `[batch, time, *event]`. A step of NaN is missing: at the end it is padding, which changes
-    nothing; `lengths` of the methods and `data.pad` say the same in other words. `fit`, `evaluate`, callbacks, saving
-    and the objectives are those of `IWAE`; the log weights of all objectives are summed over time.
+    Sequences are float arrays `[batch, time, *event]`. A step of NaN is missing: at the end it is padding, which
+    changes nothing; `lengths` of the methods and `data.pad` say the same. `fit`, `evaluate`, callbacks, saving and the
+    objectives are those of `IWAE`; the log weights of all objectives are summed over time.
 
     Args:
       transition: layer that returns p(z_t|z_{t-1}), or p(z_t|h_t) with a cell, for latent variables of one axis.
@@ -89,7 +94,8 @@ class StateSpaceModel(MultiSampleModel):
         super().__init__(preprocessing=preprocessing, seed=seed, incomplete=incomplete, **kwargs)
         self.transition, self.emission, self.proposal, self.initial = transition, emission, proposal, initial
         self.cell, self.features, self.residual = cell, features, residual
-        self.encoder = [] if proposal is None else [proposal]
+        # The bootstrap filter's q is a part of p, so both must follow one bound, as with a ladder.
+        self.encoder, self.ladder = [proposal or transition], proposal is None
         if cell is None and initial is None:
             raise ValueError("Expected an initial layer, which returns p(z_1), or a cell. Received: neither")
         for i, layer in enumerate(self._networks()):
@@ -97,7 +103,6 @@ class StateSpaceModel(MultiSampleModel):
                 raise TypeError(f"Expected Keras layers as networks. Received: {layer!r}")
             if getattr(layer, "seed", 0) is None:
                 layer.seed = random.derive(self.seed, i)
-        self.ladder = self.skip = False
         self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
         self._set_objective(Filtering(4) if objective is None else objective)
 
@@ -151,7 +156,8 @@ class StateSpaceModel(MultiSampleModel):
             if self.features is not None:
                 if not self.features.built:
                     self.features.build((None, *self._step_shape))
-                size = int(self.features(tf.zeros([1, *self._step_shape])).shape[-1])
+                size = math.prod(self.features(tf.zeros([1, *self._step_shape])).shape[1:])
+            self.feature_size = size
             if self.cell is None:
                 assert self.initial is not None
                 self._latent_shape = tuple(self.initial().event_shape)
@@ -171,6 +177,12 @@ class StateSpaceModel(MultiSampleModel):
         self.built = True
 
     # ------------------------------------------------------------------------------------------ one step
+
+    def compute_features(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns what proposal and cell read of steps, `[..., *event]` -> `[..., features]`."""
+        flat, leading = merge_leading_axes(x, len(self._step_shape))
+        features = flat if self.features is None else self.features(flat)
+        return tf.reshape(features, [*leading, self.feature_size])
 
     def start_cell(self, k: int, batch: tf.Tensor) -> list[tf.Tensor]:
         """Returns the states of the cell before the first step, each `[k, batch, units]`."""
@@ -227,10 +239,7 @@ class StateSpaceModel(MultiSampleModel):
         present = tf.reduce_any(~missing, axis=axes)
         steps = tf.range(1, tf.shape(x)[1] + 1)
         lengths = tf.reduce_max(tf.where(present, steps, 0), axis=1)
-        flat, leading = merge_leading_axes(filled, len(axes))
-        features = flat if self.features is None else self.features(flat)
-        features = tf.reshape(features, [*leading, math.prod(features.shape[1:])])
-        features = tf.transpose(features, [1, 0, 2])
+        features = tf.transpose(self.compute_features(filled), [1, 0, 2])
         earlier = tf.concat([tf.zeros_like(features[:1]), features[:-1]], axis=0)
         by_step = tf.transpose(x if self.incomplete else filled, [1, 0, *axes])
         return Steps(by_step, features, earlier, tf.transpose(present), lengths)
@@ -240,9 +249,16 @@ class StateSpaceModel(MultiSampleModel):
         self, posterior: Steps, num_samples: int, seed: tf.Tensor, filtering: Filtering | None = None
     ) -> tuple[list[Pass], list[tf.Tensor]]:
         """Draws z_1, ..., z_T ~ q(z|x), and resamples them on the way if `filtering` says so."""
-        kl_weight = self.kl_weight if filtering is None else self.kl_weight * filtering.kl_weight
-        result = particles.run(self, posterior, num_samples, seed, filtering, kl_weight)
+        result = self._run(posterior, num_samples, seed, filtering)
+        assert result.record is not None
         return [result], [tf.transpose(result.record.z, [1, 2, 0, 3])]
+
+    @in_phase
+    def _run(
+        self, steps: Steps, num_samples: int, seed: tf.Tensor, filtering: Filtering | None, keep: bool = True
+    ) -> Pass:
+        kl_weight = self.kl_weight if filtering is None else self.kl_weight * filtering.kl_weight
+        return particles.run(self, steps, num_samples, seed, filtering, kl_weight, keep=keep)
 
     @in_phase
     def posteriors(self, x: tf.Tensor, z: list[tf.Tensor], stop_weight_gradients: bool = False) -> list[Pass]:
@@ -268,7 +284,99 @@ class StateSpaceModel(MultiSampleModel):
         filtering: Filtering | None = None,
     ) -> Terms:
         """Draws z ~ q(z|x) and scores it."""
-        return self.infer(posterior, num_samples, seed, filtering)[0][0].terms
+        return self._run(posterior, num_samples, seed, filtering, keep=False).terms
+
+    # ------------------------------------------------------------------------------------------ use
+
+    def as_sequences(self, x: Any, lengths: npt.ArrayLike | None = None) -> tf.Tensor:
+        """Checks sequences and returns them padded with NaN; see `data.pad`."""
+        if lengths is not None or isinstance(x, (list, tuple, tf.RaggedTensor)):
+            x = pad(x, lengths, self.incomplete)
+        return self.as_input(x)
+
+    def log_likelihood(
+        self, x: Any, num_samples: int = 128, seed: Seed | None = None, lengths: npt.ArrayLike | None = None
+    ) -> tf.Tensor:
+        """Estimates log p(x) of sequences by the particle filter, in nats per sequence.
+
+        The estimate of p(x) is unbiased; its log is a lower bound in the mean. The score of a sequence depends neither
+        on the others nor on its padding.
+
+        Args:
+          x: sequences `[batch, time, *event]`, padded with NaN; or a list of arrays, or a `tf.RaggedTensor`.
+          num_samples: k, particles per sequence, which are resampled as in training.
+          seed: an integer or `int32[2]`. `None` draws the model's next seed.
+          lengths: number of steps of each sequence, `[batch]`, or a mask `[batch, time]`.
+
+        Returns:
+          `[batch]`.
+
+        Raises:
+          ValueError: if the data do not match the model's input, or `num_samples` is not a positive integer.
+        """
+        check_count(num_samples, "num_samples")
+        return use.estimate_log_likelihood(self, self.as_sequences(x, lengths), num_samples, self.next_seed(seed))
+
+    def filter(
+        self, x: Any, num_samples: int = 128, seed: Seed | None = None, lengths: npt.ArrayLike | None = None
+    ) -> use.Filtered:
+        """Returns particles of q(z_t|x_1, ..., x_t) for every step, with their weights, means and spread.
+
+        The arguments and errors are those of `log_likelihood`.
+        """
+        check_count(num_samples, "num_samples")
+        return use.filter_sequences(self, self.as_sequences(x, lengths), num_samples, self.next_seed(seed))
+
+    def forecast(
+        self,
+        x: Any,
+        steps: int,
+        num_samples: int = 128,
+        seed: Seed | None = None,
+        lengths: npt.ArrayLike | None = None,
+    ) -> tf.Tensor:
+        """Draws what may follow sequences.
+
+        Args:
+          x: as for `log_likelihood`.
+          steps: number of steps to draw after the last one of each sequence.
+          num_samples: k, continuations of each sequence, from as many particles.
+          seed: as for `log_likelihood`.
+          lengths: as for `log_likelihood`.
+
+        Returns:
+          `[num_samples, batch, steps, *event]`.
+
+        Raises:
+          ValueError: as `log_likelihood`; also if `steps` is not a positive integer.
+        """
+        check_count(steps, "steps")
+        check_count(num_samples, "num_samples")
+        return use.forecast(self, self.as_sequences(x, lengths), steps, num_samples, self.next_seed(seed))
+
+    def sample(self, n: int, steps: int, seed: Seed | None = None) -> tf.Tensor:
+        """Draws n sequences of some steps from the model, `[n, steps, *event]`."""
+        return use.sample(self, check_count(n, "n"), check_count(steps, "steps"), self.next_seed(seed))
+
+    def reconstruction(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the means of p(x_t|z_t, .) for one draw of z ~ q(z|x), `[batch, time, *event]`."""
+        steps = self.posterior(x)
+        record = particles.run(self, steps, 1, seed, keep_means=True).record
+        assert record is not None
+        mean = record.mean[:, 0]
+        return tf.transpose(mean, [1, 0, *range(2, mean.shape.rank)])
+
+    def fold_in_rows(self, seed: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """Derives a seed for each sequence from its content, whatever its padding."""
+        missing = tf.math.is_nan(x)
+        present = tf.reduce_any(~missing, axis=list(range(2, x.shape.rank)))
+        count = tf.reduce_max(tf.where(present, tf.range(1, tf.shape(x)[1] + 1), 0), axis=1)
+        bits = tf.bitcast(tf.where(missing, tf.zeros_like(x), x) + 0.0, tf.int32)
+        bits = tf.cast(tf.reshape(bits, [tf.shape(x)[0], -1]), tf.int64)
+        # The keys of a step do not depend on the number of steps.
+        keys = random.draw_integers(tf.stack([tf.shape(bits)[1] + 1, 2]), seed, tf.int64)
+        sums = tf.linalg.matmul(bits, keys[1:]) + keys[0] * tf.cast(count, tf.int64)[:, tf.newaxis]
+        return tf.cast(tf.bitwise.right_shift(sums, tf.cast(32, tf.int64)), tf.int32)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object

@@ -139,7 +139,7 @@ def compute_metrics(
     }
 
 
-def filtering_options(objective: Objective) -> dict[str, Objective]:
+def filtering_options(objective: Objective) -> dict[str, Any]:
     """Returns how a model of sequences draws its samples, beside their number."""
     return {"filtering": objective} if objective.filters else {}
 

@@ -253,7 +253,12 @@ class CompiledModel(LoggedModel):
         with self.phase(training=False):
             x, seed = self.preprocess(x, seed), random.fold_in(seed, 1)
             terms = self.terms(
-                x, self.posterior(x), objective.num_particles, seed, objective.analytic_kl, **filtering_options(objective)
+                x,
+                self.posterior(x),
+                objective.num_particles,
+                seed,
+                objective.analytic_kl,
+                **filtering_options(objective),
             )
         return compute_metrics(self, objective, terms)
 
