@@ -8,7 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from iwae_tf import layers
+from iwae_tf import layers, random
 from iwae_tf.builders import LIKELIHOODS, Make, find_name
 from iwae_tf.checks import as_sizes, check_choice, check_count
 from iwae_tf.layers.normal import Normal
@@ -91,7 +91,11 @@ def vrnn(
         transition=layers.IndependentNormal(latent_size, scale="softplus", **network),
         proposal=layers.IndependentNormal(latent_size, scale="softplus", **network),
         emission=_make_emission(event_shape, likelihood, mean, network),
-        cell=make_cell(units),
+        cell=make_cell(
+            units,
+            kernel_initializer=keras.initializers.GlorotUniform(random.derive(kwargs.get("seed"), 10)),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=random.derive(kwargs.get("seed"), 11)),
+        ),
         features=_center(mean),
         residual=residual,
         **kwargs,

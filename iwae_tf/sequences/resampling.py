@@ -3,6 +3,10 @@
 import tensorflow as tf
 
 from iwae_tf import random
+from iwae_tf.resampling import take
+
+#: Particles up to which every pair is compared, which is faster than sorting.
+COMPARED = 128
 
 
 def draw_ancestors(log_weights: tf.Tensor, scheme: str, seed: tf.Tensor) -> tf.Tensor:
@@ -28,4 +32,15 @@ def draw_ancestors(log_weights: tf.Tensor, scheme: str, seed: tf.Tensor) -> tf.T
         uniform = (tf.cast(tf.range(k), log_weights.dtype)[:, tf.newaxis] + uniform) / k
     # The last sum may be below 1 by rounding. Scaling by it makes sure that a particle of weight 0 is never drawn.
     levels = uniform * cumulative[-1] * (1.0 - 2.0**-23)
-    return tf.reduce_sum(tf.cast(cumulative[:-1] <= levels[:, tf.newaxis], tf.int32), axis=1)
+    if k <= COMPARED:
+        return tf.reduce_sum(tf.cast(cumulative[:-1] <= levels[:, tf.newaxis], tf.int32), axis=1)
+    return _count_below(cumulative[:-1], levels)
+
+
+def _count_below(bounds: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    """Counts the bounds `[m, batch]` that are not above each level, `[k, batch]`, by sorting both together."""
+    m = bounds.shape[0]
+    order = tf.argsort(tf.concat([bounds, levels], 0), axis=0, stable=True)
+    counts = tf.cumsum(tf.cast(order < m, tf.int32), axis=0)
+    places = tf.argsort(order, axis=0)[m:]
+    return take(counts, places)
