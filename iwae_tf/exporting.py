@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import tensorflow as tf
 
@@ -16,10 +17,15 @@ from iwae_tf.layers.columns import Column
 from iwae_tf.model import IWAE
 from iwae_tf.scoring.saved_columns import write_columns
 from iwae_tf.scoring.writer import check_id_column
+from iwae_tf.sequences import StateSpaceModel
+from iwae_tf.sequences.endpoints import make_sequence_endpoints
+
+#: A function of tensors to a dict of tensors, and the specs of its arguments.
+Endpoint: TypeAlias = tuple[Callable[..., dict], list[tf.TensorSpec]]
 
 
 def export(
-    model: IWAE,
+    model: IWAE | StateSpaceModel,
     path: str | os.PathLike,
     num_samples: int = 5000,
     seed: int = 0,
@@ -42,8 +48,10 @@ def export(
     | `sample` | `seed` int32[2], `num_samples` int32[] | `mean` of p(x given z_1), z from the prior |
     | `reconstruct` | `x` | `mean` of p(x given z_1), z_1 from q(z_1 given x) |
 
+    A model of sequences has the endpoints of `sequences.endpoints`.
+
     Args:
-      model: an `IWAE`.
+      model: an `IWAE`, or a model of sequences.
       path: folder to write; it appears only when it is complete.
       num_samples: k, the importance samples per observation of `log_likelihood`.
       seed: integer seed of the endpoints that take none.
@@ -71,7 +79,31 @@ def export(
     check_id_column(id_column)
     if not model.built:
         raise ValueError("Expected a model that is built: call it on data or fit it first. Received: an unbuilt one")
-    fixed_seed = random.as_seed(seed)
+    make = make_sequence_endpoints if isinstance(model, StateSpaceModel) else make_endpoints
+    endpoints = make(model, num_samples, random.as_seed(seed))
+    # `keras.export.ExportArchive` would trace every endpoint twice.
+    module = tf.Module()
+    module.weights = [v.value for v in model.variables]
+    module.tables = [
+        child
+        for child in tf.train.TrackableView(model).descendants()
+        if isinstance(child, tf.saved_model.experimental.TrackableResource)
+    ]
+    signatures = {}
+    for name, (fn, specs) in endpoints.items():
+        signatures[name] = tf.function(_trace(fn, specs), input_signature=specs, autograph=False)
+        setattr(module, name, signatures[name])
+    signatures["serving_default"] = signatures["log_likelihood"]
+    with write_whole(path, overwrite) as folder:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+        columns = [c for c in getattr(model.observation_layer, "columns", ()) if isinstance(c, Column)]
+        described = ((column.name, column.kind, column.categories) for column in columns)
+        write_columns(folder, described, id_column, ignored_columns)
+    return Path(path)
+
+
+def make_endpoints(model: IWAE, num_samples: int, fixed_seed: tf.Tensor) -> dict[str, Endpoint]:
+    """Returns the endpoints of a model of single observations, by name; see `export`."""
     x_dtype = model.data_dtype or "float32"
     # One run shows whether XLA can compile the program; if not, the export does without XLA. Scoring the model reuses
     # the program.
@@ -122,7 +154,7 @@ def export(
     def reconstruct(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return map_rows(lambda row, seed: {"mean": model.reconstruction(row, seed)}, x)
 
-    endpoints: dict[str, tuple[Callable[..., dict], list[tf.TensorSpec]]] = {
+    return {
         "log_likelihood": (log_likelihood, [x_spec]),
         "log_likelihood_seeded": (log_likelihood_seeded, [x_spec, seed_spec, count_spec]),
         "encode": (encode, [x_spec]),
@@ -130,25 +162,6 @@ def export(
         "sample": (sample, [seed_spec, count_spec]),
         "reconstruct": (reconstruct, [x_spec]),
     }
-    # `keras.export.ExportArchive` would trace every endpoint twice.
-    module = tf.Module()
-    module.weights = [v.value for v in model.variables]
-    module.tables = [
-        child
-        for child in tf.train.TrackableView(model).descendants()
-        if isinstance(child, tf.saved_model.experimental.TrackableResource)
-    ]
-    signatures = {}
-    for name, (fn, specs) in endpoints.items():
-        signatures[name] = tf.function(_trace(fn, specs), input_signature=specs, autograph=False)
-        setattr(module, name, signatures[name])
-    signatures["serving_default"] = signatures["log_likelihood"]
-    with write_whole(path, overwrite) as folder:
-        tf.saved_model.save(module, str(folder), signatures=signatures)
-        columns = [c for c in getattr(model.decoder[-1], "columns", ()) if isinstance(c, Column)]
-        described = ((column.name, column.kind, column.categories) for column in columns)
-        write_columns(folder, described, id_column, ignored_columns)
-    return Path(path)
 
 
 def _example_observation(model: IWAE, seed: tf.Tensor) -> tf.Tensor:

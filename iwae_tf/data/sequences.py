@@ -168,7 +168,7 @@ def batches(
 
     Args:
       sequences: arrays `[time, *event]`.
-      batch_size: sequences per batch; the last batch of a bucket has the remaining ones.
+      batch_size: sequences per batch; the last batch has the remaining ones.
       seed: integer seed of the order.
       shuffle: whether every pass draws a new order. Otherwise the order is that of the lengths, which are sorted; use
         `pad` to score sequences in their own order.
@@ -178,45 +178,39 @@ def batches(
     """
     check_count(batch_size, "batch_size")
     lengths = np.array([len(part) for part in sequences])
-    sizes = np.minimum(2 ** np.ceil(np.log2(lengths)).astype(int), lengths.max())
-    buckets = [
-        pad([sequences[int(i)] for i in np.flatnonzero(sizes == size)], num_steps=size) for size in np.unique(sizes)
-    ]
-    of_rows = [tf.constant(lengths[sizes == size]) for size in np.unique(sizes)]
-    counts = [-(-len(bucket) // batch_size) for bucket in buckets]
+    # Few different numbers of steps, since each has a compiled program of its own.
+    sizes = tf.constant(np.minimum(2 ** np.ceil(np.log2(lengths)).astype(int), lengths.max()), tf.int32)
+    event = sequences[0].shape[1:]
+    ragged = tf.RaggedTensor.from_row_lengths(np.concatenate(list(sequences)), lengths)
+    n, count = len(lengths), -(-len(lengths) // batch_size)
+    window = WINDOW * batch_size if shuffle else n
 
     def make_pass(number: tf.Tensor) -> tf.data.Dataset:
-        """Makes the bucket and the rows of every batch of a pass; rows of -1 are none."""
-        numbers, batches_of_rows = [], []
+        """Makes the rows of every batch of a pass; rows of -1 are none."""
         key = random.fold_in(random.as_seed(seed or 0), number)
-        for b, (rows_of_bucket, count) in enumerate(zip(of_rows, counts, strict=True)):
-            rows = tf.range(len(rows_of_bucket))
-            window = len(rows_of_bucket)
-            if shuffle:
-                rows = tf.random.experimental.stateless_shuffle(rows, random.fold_in(key, b))
-                window = WINDOW * batch_size
-            places = tf.range(len(rows_of_bucket)) // window
-            order = tf.argsort(
-                places * (int(lengths.max()) + 1) + tf.cast(tf.gather(rows_of_bucket, rows), tf.int32), stable=True
-            )
-            rows = tf.pad(tf.gather(rows, order), [[0, count * batch_size - len(rows_of_bucket)]], constant_values=-1)
-            batches_of_rows.append(tf.reshape(rows, [count, batch_size]))
-            numbers.append(tf.fill([count], b))
-        numbers, rows = tf.concat(numbers, 0), tf.concat(batches_of_rows, 0)
+        rows = tf.range(n)
         if shuffle:
-            order = tf.random.experimental.stateless_shuffle(tf.range(sum(counts)), random.fold_in(key, -1))
-            numbers, rows = tf.gather(numbers, order), tf.gather(rows, order)
-        return tf.data.Dataset.from_tensor_slices((numbers, rows))
+            rows = tf.random.experimental.stateless_shuffle(rows, random.fold_in(key, 0))
+        places = tf.range(n) // window * (int(lengths.max()) + 1) + tf.gather(tf.constant(lengths, tf.int32), rows)
+        rows = tf.gather(rows, tf.argsort(places, stable=True))
+        of_batches = tf.reshape(tf.pad(rows, [[0, count * batch_size - n]], constant_values=-1), [count, batch_size])
+        if shuffle:
+            # The batch that is not full comes last.
+            full = n // batch_size
+            order = tf.random.experimental.stateless_shuffle(tf.range(full), random.fold_in(key, 1))
+            of_batches = tf.gather(of_batches, tf.concat([order, tf.range(full, count)], 0))
+        return tf.data.Dataset.from_tensor_slices(of_batches)
 
-    tensors = [tf.constant(bucket) for bucket in buckets]
-
-    def gather(bucket: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def gather(rows: tf.Tensor) -> tf.Tensor:
         rows = tf.boolean_mask(rows, rows >= 0)
-        batch = tf.switch_case(bucket, [lambda t=t: tf.gather(t, rows) for t in tensors])
-        return tf.ensure_shape(batch, [None, None, *buckets[0].shape[2:]])
+        batch = tf.cast(tf.gather(ragged, rows), tf.float32)
+        batch = batch.to_tensor(np.nan, shape=[None, None, *event])
+        room = tf.reduce_max(tf.gather(sizes, rows)) - tf.shape(batch)[1]
+        padded = tf.pad(batch, [[0, 0], [0, room], *[[0, 0]] * len(event)], constant_values=np.nan)
+        return tf.ensure_shape(padded, [None, None, *event])
 
     numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
-    dataset = numbers.flat_map(make_pass).apply(tf.data.experimental.assert_cardinality(sum(counts)))
+    dataset = numbers.flat_map(make_pass).apply(tf.data.experimental.assert_cardinality(count))
     return dataset.map(gather).prefetch(tf.data.AUTOTUNE)
 
 

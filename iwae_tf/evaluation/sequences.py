@@ -53,7 +53,7 @@ def sequence_bounds(
         lengths.append(count_steps(x))
         for name, filtering in filters.items():
             scores = use.estimate_log_likelihood(model, tf.convert_to_tensor(x), k, batch_seed, filtering)
-            values[name].append(scores.numpy())
+            values[name].append(scores.log_likelihood.numpy())
     steps = np.concatenate(lengths)
     rows = {}
     for name, parts in values.items():

@@ -7,6 +7,20 @@ import tensorflow as tf
 from iwae_tf.log_weights import batch_mean
 
 
+class OverTime(NamedTuple):
+    """What a filter says of its pass over sequences, each `[batch]`.
+
+    Attributes:
+      num_steps: number of steps.
+      effective_sample_size: its mean over the steps, in [1, k], before the samples are resampled.
+      resampled: share of the steps after which the samples were resampled.
+    """
+
+    num_steps: tf.Tensor
+    effective_sample_size: tf.Tensor
+    resampled: tf.Tensor
+
+
 class Terms(NamedTuple):
     """The parts of log w, each `[k, batch]`, in nats.
 
@@ -17,12 +31,14 @@ class Terms(NamedTuple):
       filtered: log weights of samples that were resampled on the way, whose mean is the filter's estimate of p(x):
         those since the last resampling, plus the log of the mean weights before; `None` without resampling. They have
         the weight of the KL with which they were resampled.
+      over_time: statistics of the steps of sequences; `None` for other data.
     """
 
     reconstruction: tf.Tensor
     kl_of_layers: list[tf.Tensor]
     log_posterior: tf.Tensor
     filtered: tf.Tensor | None = None
+    over_time: OverTime | None = None
 
     @property
     def kl(self) -> tf.Tensor:

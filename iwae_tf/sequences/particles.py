@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from iwae_tf import random
-from iwae_tf.hierarchy import Terms
+from iwae_tf.hierarchy.terms import OverTime, Terms
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp
 from iwae_tf.objectives import Filtering
 from iwae_tf.resampling import take
@@ -43,6 +43,8 @@ class State(NamedTuple):
       reconstruction: sum of log p(x_t|z_t, .) so far.
       kl: sum of log q - log p so far.
       log_posterior: sum of log q so far.
+      size: sum of the effective sample sizes so far, `[batch]`.
+      resamplings: number of resamplings so far, `[batch]`.
     """
 
     z: tf.Tensor
@@ -52,6 +54,8 @@ class State(NamedTuple):
     reconstruction: tf.Tensor
     kl: tf.Tensor
     log_posterior: tf.Tensor
+    size: tf.Tensor
+    resamplings: tf.Tensor
 
 
 class Record(NamedTuple):
@@ -139,17 +143,18 @@ def run(
 
         reconstruction, kl, log_q = count(reconstruction), count(log_q - log_p), count(log_q)
         log_weights = state.log_weights + reconstruction - kl_weight * kl
-        resampled = tf.zeros_like(steps.present[t])
+        resampled, lasting = tf.zeros_like(steps.present[t]), t < steps.lengths
+        size = tf.where(lasting, effective_sample_size(tf.stop_gradient(log_weights)), 0.0)
         advanced = State(
             z, cell, log_weights, state.log_mean, state.reconstruction + reconstruction, state.kl + kl,
-            state.log_posterior + log_q,
+            state.log_posterior + log_q, state.size + size, state.resamplings,
         )  # fmt: skip
         if filtering is not None and filters:
             goes_on = t + 1 < steps.lengths
             advanced, resampled = _resample(advanced, filtering, goes_on, random.fold_in(step_seed, 1))
         # A sequence that has ended keeps its last state.
-        lasting = t < steps.lengths
         advanced = advanced._replace(
+            resamplings=state.resamplings + tf.cast(resampled, size.dtype),
             z=_select(lasting, advanced.z, state.z),
             cell=[_select(lasting, new, old) for new, old in zip(advanced.cell, state.cell, strict=True)],
         )
@@ -157,7 +162,7 @@ def run(
 
     zeros = tf.zeros([k, batch], steps.features.dtype)
     z = tf.zeros([k, batch, *model.latent_shape], zeros.dtype)
-    state = State(z, model.start_cell(k, batch), zeros, zeros[0], zeros, zeros, zeros)
+    state = State(z, model.start_cell(k, batch), zeros, zeros[0], zeros, zeros, zeros, zeros[0], zeros[0])
     arrays: list[tf.TensorArray] = []
     if keep:
         shapes = [
@@ -183,7 +188,9 @@ def run(
         lambda t, *_: t < num_steps, body, variables_of_loop, parallel_iterations=1, maximum_iterations=longest - start
     )  # fmt: skip
     filtered = state.log_mean + state.log_weights if filters else None
-    terms = Terms(state.reconstruction, [state.kl], state.log_posterior, filtered)
+    lengths = tf.cast(steps.lengths, zeros.dtype)
+    over_time = OverTime(lengths, state.size / lengths, state.resamplings / lengths)
+    terms = Terms(state.reconstruction, [state.kl], state.log_posterior, filtered, over_time)
     record = Record(*(array.stack() for array in arrays)) if keep else None
     return Pass(terms, state, record, kind[0])
 

@@ -15,11 +15,13 @@ from iwae_tf.data.sequences import pad
 from iwae_tf.hierarchy import Terms
 from iwae_tf.hierarchy.bottom_up import build_layer, call_layer
 from iwae_tf.layers.axes import merge_leading_axes
+from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.missing import ignore_missing
 from iwae_tf.layers.normal import Normal, as_normal
 from iwae_tf.objectives import Filtering, Objective
 from iwae_tf.sequences import particles, use
 from iwae_tf.sequences.particles import Pass, Steps
+from iwae_tf.training.logged_model import LOGS, OVER_TIME
 from iwae_tf.training.multi_sample_model import MultiSampleModel
 from iwae_tf.types import Seed
 
@@ -76,6 +78,8 @@ class StateSpaceModel(MultiSampleModel):
       ```
     """
 
+    logs = (*LOGS, *OVER_TIME)
+
     def __init__(
         self,
         transition: keras.layers.Layer,
@@ -105,6 +109,9 @@ class StateSpaceModel(MultiSampleModel):
                 layer.seed = random.derive(self.seed, i)
         self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
         self._set_objective(Filtering(4) if objective is None else objective)
+        if isinstance(emission, StochasticLayer):
+            self.build((None, None, *emission.event_shape))
+            self._tracker.unlock()  # for the metrics that a subclass makes in its own constructor
 
     @property
     def event_shape(self) -> tuple[Any, ...]:
@@ -315,7 +322,8 @@ class StateSpaceModel(MultiSampleModel):
           ValueError: if the data do not match the model's input, or `num_samples` is not a positive integer.
         """
         check_count(num_samples, "num_samples")
-        return use.estimate_log_likelihood(self, self.as_sequences(x, lengths), num_samples, self.next_seed(seed))
+        x = self.as_sequences(x, lengths)
+        return use.estimate_log_likelihood(self, x, num_samples, self.next_seed(seed)).log_likelihood
 
     def filter(
         self, x: Any, num_samples: int = 128, seed: Seed | None = None, lengths: npt.ArrayLike | None = None
@@ -389,6 +397,6 @@ class StateSpaceModel(MultiSampleModel):
 
 
 def _join(of_x: tf.Tensor, of_particles: tf.Tensor) -> tf.Tensor:
-    """Joins values of observations, `[batch, m]`, and of particles, `[k, batch, n]`, to `[k, batch, m + n]`."""
-    shape = tf.concat([tf.shape(of_particles)[:2], tf.shape(of_x)[1:]], 0)
+    """Joins values of x, `[batch, m]` or `[k, batch, m]`, and of particles, `[k, batch, n]`, to `[k, batch, m + n]`."""
+    shape = tf.concat([tf.shape(of_particles)[:2], tf.shape(of_x)[-1:]], 0)
     return tf.concat([tf.broadcast_to(of_x, shape), of_particles], axis=-1)

@@ -1,5 +1,6 @@
 """What a trained model of sequences is used for: likelihoods, filtering, forecasts and samples."""
 
+import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -36,6 +37,20 @@ class Filtered(NamedTuple):
     log_likelihood: tf.Tensor
 
 
+class Scores(NamedTuple):
+    """Estimates of log p(x) by several particle filters, each `[batch]`.
+
+    Attributes:
+      log_likelihood: log of the mean of the filters' estimates of p(x), in nats.
+      standard_error: its standard error from the spread of the filters; NaN for one.
+      effective_sample_size: its mean over steps and filters.
+    """
+
+    log_likelihood: tf.Tensor
+    standard_error: tf.Tensor
+    effective_sample_size: tf.Tensor
+
+
 def choose_filtering(objective: Objective, num_samples: int) -> Filtering:
     """Returns a filter of `num_samples` particles that resamples like the objective, or by default as FIVO does."""
     like = objective if isinstance(objective, Filtering) else Filtering(num_samples)
@@ -43,8 +58,13 @@ def choose_filtering(objective: Objective, num_samples: int) -> Filtering:
 
 
 def estimate_log_likelihood(
-    model: Any, x: tf.Tensor, num_samples: int, seed: tf.Tensor, filtering: Filtering | None = None
-) -> tf.Tensor:
+    model: Any,
+    x: tf.Tensor,
+    num_samples: int,
+    seed: tf.Tensor,
+    filtering: Filtering | None = None,
+    repeats: int = 1,
+) -> Scores:
     """Estimates log p(x) of sequences, each on its own; memory does not grow with the number of steps.
 
     The score of a sequence depends neither on the others nor on its padding.
@@ -55,23 +75,31 @@ def estimate_log_likelihood(
       num_samples: k, particles per sequence.
       seed: `int32[2]`.
       filtering: says when and how particles are resampled. `None` is as in training.
-
-    Returns:
-      `[batch]`, in nats.
+      repeats: number of filters of `num_samples` particles.
     """
     filtering = filtering or choose_filtering(model.objective, num_samples)
+    return get_program(model, filtering, repeats)(x, tf.constant(check_count(num_samples, "num_samples")), seed)
+
+
+def get_program(model: Any, filtering: Filtering, repeats: int = 1) -> Any:
+    """Returns the model's program that scores sequences: of x, a number that is not read, and a seed to `Scores`."""
     dtype = tf.as_dtype(model.dtype_policy.variable_dtype)
 
-    def score(row: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def score(row: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Scores:
         options = {"filtering": filtering} if filtering.filters else {}
-        terms = model.terms(row, model.posterior(row), filtering.num_samples, random.fold_in(seed, 1), **options)
-        return log_mean_exp(terms.log_weights())[0]
+        rows = tf.repeat(row, repeats, axis=0)
+        terms = model.terms(rows, model.posterior(rows), filtering.num_samples, random.fold_in(seed, 1), **options)
+        estimates = log_mean_exp(terms.log_weights())
+        log_likelihood = log_mean_exp(estimates)
+        error = tf.constant(math.nan, dtype)
+        if repeats > 1:
+            error = tf.math.reduce_std(tf.exp(estimates - log_likelihood)) / (repeats - 1) ** 0.5
+        return Scores(log_likelihood, error, tf.reduce_mean(terms.over_time.effective_sample_size))
 
     def make(jit_compile: bool) -> Any:
-        return map_rows(model, score, tf.TensorSpec([], dtype), jit_compile)
+        return map_rows(model, score, Scores(*[tf.TensorSpec([], dtype)] * 3), jit_compile)
 
-    program = compiling.cached(model, lambda: compiling.with_fallback(model, make), "filter", filtering)
-    return program(x, tf.constant(check_count(num_samples, "num_samples")), seed)
+    return compiling.cached(model, lambda: compiling.with_fallback(model, make), "filter", filtering, repeats)
 
 
 def filter_sequences(model: Any, x: tf.Tensor, num_samples: int, seed: tf.Tensor) -> Filtered:

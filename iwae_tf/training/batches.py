@@ -129,14 +129,19 @@ def compute_metrics(
     """
     weights = log_weights(objective, terms, kl_weight)
     custom = (tracker for tracker in model.trackers if isinstance(tracker, LogWeightMean))
-    return {
+    loss = -objective.bound(weights)
+    metrics = {
         **{metric.name: metric.function(terms.log_weights()) for metric in custom},
-        "loss": -objective.bound(weights),
+        "loss": loss,
         "elbo": tf.reduce_mean(terms.reconstruction - terms.kl, axis=0),
         "reconstruction": tf.reduce_mean(terms.reconstruction, axis=0),
         "kl": tf.reduce_mean(terms.kl, axis=0),
         "effective_sample_size": effective_sample_size(weights),
     }
+    if terms.over_time is not None:
+        num_steps, size, resampled = terms.over_time
+        metrics |= {"loss_per_step": loss / num_steps, "effective_sample_size": size, "resampled": resampled}
+    return metrics
 
 
 def filtering_options(objective: Objective) -> dict[str, Any]:

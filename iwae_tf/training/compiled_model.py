@@ -13,7 +13,7 @@ from iwae_tf.objectives import ImportanceWeighted, Objective
 from iwae_tf.training import executions, gradients, replicas
 from iwae_tf.training.batches import Metrics, compute_metrics, filtering_options, mean_loss
 from iwae_tf.training.executions import Executions, Logs
-from iwae_tf.training.logged_model import LOGS, LoggedModel, split_metrics
+from iwae_tf.training.logged_model import LoggedModel, split_metrics
 from iwae_tf.types import Array
 
 
@@ -272,7 +272,10 @@ class CompiledModel(LoggedModel):
         config = super().get_compile_config()
         if not config:
             return config
-        metrics = [*(config["metrics"] or ()), *map(keras.saving.serialize_keras_object, self.trackers[len(LOGS) :])]
+        metrics = [
+            *(config["metrics"] or ()),
+            *map(keras.saving.serialize_keras_object, self.trackers[len(self.logs) :]),
+        ]
         # The choice rather than its result: otherwise a reloaded model would run one step at a time.
         steps = "auto" if self.chooses_steps else config["steps_per_execution"]
         return {**config, "metrics": metrics or None, "steps_per_execution": steps}

@@ -297,24 +297,37 @@ def _pull(model: ObservationModel, iterator: Any, num_steps: tf.Tensor) -> tuple
     specs = [(model.dtype_policy.variable_dtype if x.dtype.is_floating else x.dtype, model.event_shape)]
     if isinstance(weights, tf.TensorSpec):
         specs.append((tf.float32, ()))
-    arrays = [tf.TensorArray(t, 0, True, infer_shape=False, element_shape=[None, *shape]) for t, shape in specs]
-    sizes = tf.TensorArray(tf.int32, 0, dynamic_size=True, element_shape=[])
+    # Batches of sequences have numbers of steps of their own, and only end to end do these fit in one array.
+    is_open = None in model.event_shape
+    shapes = [[None] if is_open and i == 0 else [None, *shape] for i, (_, shape) in enumerate(specs)]
+    arrays = [
+        tf.TensorArray(t, 0, True, infer_shape=False, element_shape=s) for (t, _), s in zip(specs, shapes, strict=True)
+    ]
+    sizes = tf.TensorArray(tf.int32, 0, dynamic_size=True, element_shape=[2])
 
     def has_next(i: tf.Tensor, batch: Any, *_: Any) -> tf.Tensor:
         return (i < num_steps) & batch.has_value()
 
     def add(i: tf.Tensor, batch: Any, arrays: list[Any], sizes: Any) -> tuple:
         values = get_arrays(batch.get_value())
+        size = tf.stack([tf.shape(values[0])[0], tf.shape(values[0])[1] if is_open else 0])
+        if is_open:
+            values[0] = tf.reshape(values[0], [-1])
         arrays = [array.write(i, value) for array, value in zip(arrays, values, strict=True)]
         # Takes no batch for which the program has no room.
         batch = tf.cond(i + 1 < num_steps, iterator.get_next_as_optional, lambda: batch)
-        return i + 1, batch, arrays, sizes.write(i, tf.shape(values[0])[0])
+        return i + 1, batch, arrays, sizes.write(i, size)
 
     start = tf.constant(0), iterator.get_next_as_optional(), arrays, sizes
     *_, arrays, sizes = tf.while_loop(has_next, add, start, parallel_iterations=1)
     rows = [array.concat() for array in arrays]
+    counts, steps = tf.unstack(sizes.stack(), axis=1)
+    if is_open:
+        flat = tf.reshape(rows[0], [-1, *model.event_shape[1:]])
+        padding = float("nan") if flat.dtype.is_floating else 0
+        rows[0] = tf.RaggedTensor.from_row_lengths(flat, tf.repeat(steps, counts)).to_tensor(padding)
     valid = rules.are_satisfied(model.rules(rows[0]))
     for weights in rows[1:]:
         one_per_row = tf.shape(rows[0])[0] == tf.shape(weights)[0]
         valid &= one_per_row & rules.are_satisfied([rules.between(weights, "weights", 0, math.inf)])
-    return rows, sizes.stack(), valid
+    return rows, counts, valid

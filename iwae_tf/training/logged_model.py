@@ -1,6 +1,6 @@
 """A Keras model that logs what its log weights and its reconstructions say of a batch."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -13,8 +13,9 @@ from iwae_tf.training import executions
 from iwae_tf.training.batches import Metrics
 from iwae_tf.training.executions import Logs
 
-#: What every model logs.
+#: What every model logs, and what models of sequences log too.
 LOGS = ("loss", "elbo", "reconstruction", "kl", "effective_sample_size")
+OVER_TIME = ("loss_per_step", "resampled")
 
 
 def split_metrics(metrics: list[Any]) -> tuple[list[Any], list[LogWeightMean]]:
@@ -25,8 +26,10 @@ def split_metrics(metrics: list[Any]) -> tuple[list[Any], list[LogWeightMean]]:
     """
     for metric in metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "name", getattr(metric, "__name__", ""))
-        if name in LOGS:
-            raise ValueError(f"metrics must have names other than {', '.join(LOGS)}. Received: {metric!r}")
+        if name in (*LOGS, *OVER_TIME):
+            raise ValueError(
+                f"metrics must have names other than {', '.join((*LOGS, *OVER_TIME))}. Received: {metric!r}"
+            )
     of_log_weights = [metric for metric in metrics if isinstance(metric, LogWeightMean)]
     return [metric for metric in metrics if not isinstance(metric, LogWeightMean)], of_log_weights
 
@@ -37,8 +40,11 @@ class LoggedModel(ObservationModel):
     A subclass gives the networks: `posterior`, `terms`, `reconstruction` and `state`.
 
     Attributes:
-      trackers: the metrics of the log weights that `fit` and `evaluate` log: `LOGS`, then the `LogWeightMean`s.
+      trackers: the metrics of the log weights that `fit` and `evaluate` log: `logs`, then the `LogWeightMean`s.
+      logs: names of the metrics that every model of the class logs.
     """
+
+    logs: ClassVar[tuple[str, ...]] = LOGS
 
     def posterior(self, x: tf.Tensor) -> Any:
         """Returns the part of q(z|x) that depends on x alone, which `terms` reads."""
@@ -60,12 +66,12 @@ class LoggedModel(ObservationModel):
 
     def _make_trackers(self) -> None:
         """Makes the metrics, once the networks exist."""
-        self.trackers = [keras.metrics.Mean(name=name) for name in LOGS]
+        self.trackers = [keras.metrics.Mean(name=name) for name in self.logs]
 
     def _set_trackers(self, of_log_weights: list[LogWeightMean]) -> None:
-        """Tracks these metrics beside `LOGS`, instead of those of an earlier `compile`."""
+        """Tracks these metrics beside `logs`, instead of those of an earlier `compile`."""
         self._tracker.unlock()
-        for tracker in self.trackers[len(LOGS) :]:
+        for tracker in self.trackers[len(self.logs) :]:
             self.trackers.remove(tracker)
         self.trackers.extend(of_log_weights)
         self._compile_metrics = None  # Keras would keep an earlier one too.

@@ -194,13 +194,9 @@ def test_fit_evaluate_predict_save(cell, tmp_path):
         runs.append(model.fit(x, validation_data=x, batch_size=3, epochs=20, verbose=0).history)
     assert runs[0] == runs[1]
     assert runs[0]["loss"][-1] < runs[0]["loss"][0] and 1 <= runs[0]["effective_sample_size"][-1] <= 4
-    assert set(model.evaluate(x, verbose=0, return_dict=True)) == {
-        "loss",
-        "elbo",
-        "reconstruction",
-        "kl",
-        "effective_sample_size",
-    }
+    logs = model.evaluate(x, verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "elbo", "reconstruction", "kl", "effective_sample_size", "loss_per_step", "resampled"}
+    assert 0 <= logs["resampled"] < 1 and logs["loss_per_step"] < logs["loss"]
     assert model.predict(x, verbose=0).shape == x.shape
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
