@@ -123,8 +123,8 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
         raise ValueError(f"Expected learning_rate to be a positive number. Received: {options.learning_rate}")
     if not 1 <= len(options.latent_sizes) <= 7:
         raise ValueError(f"Expected 1 to 7 latent sizes, one per stochastic layer. Received: {options.latent_sizes}")
-    if options.network == "conv" and len(options.latent_sizes) > 1:
-        raise ValueError(f"Expected one latent size with network 'conv'. Received: {options.latent_sizes}")
+    if options.network != "mlp" and len(options.latent_sizes) > 1:
+        raise ValueError(f"Expected one latent size with network {options.network!r}. Received: {options.latent_sizes}")
 
 
 def _check_combinations(options: RunOptions) -> None:

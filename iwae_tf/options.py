@@ -13,12 +13,15 @@ BackwardSamples: TypeAlias = int | Literal["auto"] | None
 
 #: The names that come with the package. `runs.config.choices` returns these and the names that users have registered.
 NAMES: dict[str, tuple[str, ...]] = {
-    "dataset": ("digits", "mnist", "fashion_mnist", "binarized_mnist", "omniglot"),
-    "objective": (
-        "ciwae", "ciwae-dreg", "dreg", "elbo", "iwae", "iwae-sampled", "jackknife", "miwae", "miwae-dreg", "piwae",
-        "piwae-dreg", "renyi", "rws", "rws-dreg", "stl", "vr-max", "wake-sleep",
+    "dataset": (
+        "digits", "mnist", "fashion_mnist", "binarized_mnist", "omniglot",
+        "jsb", "nottingham", "musedata", "piano_midi",
     ),
-    "network": ("mlp", "conv"),
+    "objective": (
+        "ciwae", "ciwae-dreg", "dreg", "elbo", "fivo", "iwae", "iwae-sampled", "jackknife", "miwae", "miwae-dreg",
+        "piwae", "piwae-dreg", "renyi", "rws", "rws-dreg", "stl", "vr-max", "wake-sleep",
+    ),
+    "network": ("mlp", "conv", "vrnn", "deep-markov"),
     "posterior": ("normal", "full", "mixture", "iaf", "planar", "realnvp"),
     "prior": ("normal", "mixture", "vamp", "maf", "realnvp"),
     "likelihood": ("bernoulli", "continuous-bernoulli", "normal", "logistic", "logistic-mixture", "table"),
@@ -65,7 +68,11 @@ class RunOptions(DataOptions):
     ] = "auto"
     beta: Annotated[float | None, "Weight of the KL in elbo, of the ELBO in ciwae. Default: 1 and 0.5."] = None
     warm_up: Annotated[int, "Epochs over which the weight of the KL rises from 0 to 1."] = 0
-    network: Annotated[str, "Network: {names}; conv for images, with one stochastic layer.", "Model"] = "mlp"
+    network: Annotated[
+        str,
+        "Network: {names}; conv is for images, the last two for sequences, all three with one latent size.",
+        "Model",
+    ] = "mlp"
     posterior: Annotated[str, "Posterior q(z|x): {names}."] = "normal"
     prior: Annotated[str, "Prior p(z): {names}."] = "normal"
     likelihood: Annotated[

@@ -232,6 +232,8 @@ def impute(
 def _print_metrics(metrics: dict[str, Any]) -> None:
     """Prints the metrics of the test data."""
     test = metrics["test"]
+    active = "".join(f", {name}: {count}" for name, count in metrics["active_units"].items())
+    units = f"active units {active[2:]}\n" if active else ""
     amortized = ""
     if "amortized" in test:
         of_q = test["amortized"]
@@ -240,6 +242,5 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
         f"\ntest log-likelihood {test['log_likelihood']:.3f} +- {test['standard_error']:.3f} nats "
         f"({test['num_samples']} samples, {test['num_observations']} observations; sampling error "
         f"{test['sampling_error']:.3f})\neffective sample size {test['effective_sample_size']:.1f}\n"
-        f"{amortized}{test['verdict']}\n"
-        f"active units {', '.join(f'{name}: {count}' for name, count in metrics['active_units'].items())}\n"
+        f"{amortized}{test['verdict']}\n{units}"
     )

@@ -11,7 +11,12 @@ from iwae_tf.evaluation.inference_gaps import inference_gaps
 from iwae_tf.evaluation.information_criteria import information_criteria
 from iwae_tf.evaluation.log_likelihood import log_likelihood, summarize
 from iwae_tf.evaluation.out_of_distribution import out_of_distribution
-from iwae_tf.evaluation.sequences import effective_sample_size_over_time, sequence_bounds
+from iwae_tf.evaluation.sequences import (
+    effective_sample_size_over_time,
+    sequence_bounds,
+    sequence_log_likelihood,
+    summarize_sequences,
+)
 from iwae_tf.evaluation.without_inactive import without_inactive
 
 __all__ = [
@@ -30,6 +35,8 @@ __all__ = [
     "out_of_distribution",
     "responsibilities",
     "sequence_bounds",
+    "sequence_log_likelihood",
     "summarize",
+    "summarize_sequences",
     "without_inactive",
 ]

@@ -11,6 +11,7 @@ from iwae_tf.objectives.base import Objective
 from iwae_tf.objectives.ciwae import CIWAE
 from iwae_tf.objectives.combined import PIWAE
 from iwae_tf.objectives.elbo import ELBO
+from iwae_tf.objectives.filtering import Filtering
 from iwae_tf.objectives.importance_weighted import ImportanceWeighted
 from iwae_tf.objectives.jackknife import Jackknife
 from iwae_tf.objectives.miwae import MIWAE
@@ -113,6 +114,7 @@ register("ciwae", partial(CIWAE, beta=0.5))
 register("ciwae-dreg", partial(CIWAE, beta=0.5, gradient=_DREG))
 register("dreg", partial(ImportanceWeighted, gradient=_DREG))
 register("elbo", ELBO)
+register("fivo", Filtering)
 register("iwae", ImportanceWeighted)
 register("iwae-sampled", lambda num_samples: ImportanceWeighted(num_samples, backward_samples=1))
 register("jackknife", partial(Jackknife, order=1))

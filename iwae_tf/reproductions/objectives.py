@@ -11,7 +11,11 @@ NUM_SAMPLES = 64
 
 def configure(budget: Budget, workspace: Workspace) -> Configs:
     """Returns a run of each objective, IWAE first."""
-    others = [name for name in sorted(objectives.NAMES) if name not in ("iwae", "elbo")]
+    others = [
+        name
+        for name in sorted(objectives.NAMES)
+        if name not in ("iwae", "elbo") and not objectives.get(name, NUM_SAMPLES).filters
+    ]
     names = budget.thin(["iwae", "elbo", *others])
     return {name: budget.config(name, NUM_SAMPLES) for name in names}
 

@@ -9,6 +9,7 @@ from iwae_tf import builders
 from iwae_tf.layers import Grey, StochasticBinarization
 from iwae_tf.model import IWAE
 from iwae_tf.runs.config import Config
+from iwae_tf.sequences import NETWORKS, StateSpaceModel
 
 
 class DataDescription(Protocol):
@@ -21,7 +22,7 @@ class DataDescription(Protocol):
     def mean(self) -> npt.ArrayLike | None: ...
 
 
-def build(config: Config, splits: DataDescription) -> IWAE:
+def build(config: Config, splits: DataDescription) -> IWAE | StateSpaceModel:
     """Makes and compiles the model of a configuration.
 
     Args:
@@ -29,10 +30,10 @@ def build(config: Config, splits: DataDescription) -> IWAE:
       splits: the data set; only its `event_shape` and `mean` are used, or its `columns` for a table.
 
     Returns:
-      A compiled `IWAE`.
+      A compiled `IWAE`, or a `StateSpaceModel` of the networks of sequences.
 
     Raises:
-      ValueError: if the likelihood is `"table"` and the data have no columns.
+      ValueError: if the likelihood is `"table"` and the data have no columns, or the network does not fit the data.
 
     Example:
       ```python
@@ -41,6 +42,37 @@ def build(config: Config, splits: DataDescription) -> IWAE:
       model.evaluate(x, verbose=0, return_dict=True)["elbo"]  # in nats
       ```
     """
+    make = _build_of_sequences if config.network in NETWORKS else _build_of_observations
+    model = make(config, splits)
+    # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is averaged.
+    epsilon = {"epsilon": 1e-4 / config.batch_size} if config.schedule == "burda" else {}
+    average = {} if config.ema is None else {"use_ema": True, "ema_momentum": config.ema}
+    optimizer = keras.optimizers.Adam(config.learning_rate, **epsilon, **average)
+    model.compile(optimizer, steps_per_execution=config.steps_per_execution or "auto")
+    return model
+
+
+def _build_of_sequences(config: Config, splits: DataDescription) -> StateSpaceModel:
+    """Makes the model of a configuration of sequences."""
+    if splits.event_shape[0] is not None:
+        raise ValueError(f"Expected sequences with network {config.network!r}. Received: shape {splits.event_shape}")
+    for name in ("posterior", "prior", "ladder", "skip"):
+        if getattr(config, name) != getattr(Config, name):
+            raise ValueError(f"Expected no {name} with network {config.network!r}. Received: {getattr(config, name)!r}")
+    (latent_size,) = config.latent_sizes
+    widths = {width for sizes in config.hidden_sizes or ((latent_size,),) for width in sizes}
+    if len(widths) > 1:
+        raise ValueError(f"Expected one hidden width with network {config.network!r}. Received: {config.hidden_sizes}")
+    return NETWORKS[config.network](
+        splits.event_shape[1:], latent_size, widths.pop(), mean=splits.mean,
+        likelihood=config.likelihood or "bernoulli", objective=config.make_objective(), seed=config.seed,
+    )  # fmt: skip
+
+
+def _build_of_observations(config: Config, splits: DataDescription) -> IWAE:
+    """Makes the model of a configuration of single observations."""
+    if splits.event_shape[0] is None:
+        raise ValueError(f"Expected network {' or '.join(NETWORKS)} with sequences. Received: {config.network!r}")
     options: dict[str, Any] = {
         "posterior": config.posterior,
         "prior": config.prior,
@@ -58,14 +90,7 @@ def build(config: Config, splits: DataDescription) -> IWAE:
         columns = getattr(splits, "columns", ())
         if not columns or config.network == "conv":
             raise ValueError(f"Expected a table of columns, and network 'mlp'. Received: {config}")
-        model = builders.tabular(columns, config.latent_sizes, config.hidden_sizes, **options)
-    elif config.network == "conv":
-        model = builders.conv(splits.event_shape, config.latent_sizes[0], **options)
-    else:
-        model = builders.mlp(splits.event_shape, config.latent_sizes, config.hidden_sizes, **options)
-    # Burda's epsilon is 1e-4 for a gradient summed over the batch; ours is averaged.
-    epsilon = {"epsilon": 1e-4 / config.batch_size} if config.schedule == "burda" else {}
-    average = {} if config.ema is None else {"use_ema": True, "ema_momentum": config.ema}
-    optimizer = keras.optimizers.Adam(config.learning_rate, **epsilon, **average)
-    model.compile(optimizer, steps_per_execution=config.steps_per_execution or "auto")
-    return model
+        return builders.tabular(columns, config.latent_sizes, config.hidden_sizes, **options)
+    if config.network == "conv":
+        return builders.conv(splits.event_shape, config.latent_sizes[0], **options)
+    return builders.mlp(splits.event_shape, config.latent_sizes, config.hidden_sizes, **options)

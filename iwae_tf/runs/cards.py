@@ -24,12 +24,14 @@ def describe_run(folder: Path, model: IWAE, config: Config, metrics: dict[str, A
     units = ", ".join(str(count) for count in metrics["active_units"].values())
     # An unfinished run is described under its final name.
     path = folder.with_name(folder.name.removesuffix(".part")) / "model.keras"
-    return {
+    per_step = f"{test['per_step']:.3f} \u00b1 {test['per_step_error']:.3f} nats" if "per_step" in test else None
+    facts = {
         "Test log-likelihood": f"{test['log_likelihood']:.3f} \u00b1 {test['standard_error']:.3f} nats "
         f"({test['num_samples']} samples{refined}; sampling error {test['sampling_error']:.3f})",
+        "Test log-likelihood per step": per_step,
         "Effective sample size": f"{test['effective_sample_size']:.1f}",
-        "Pareto k of 0.7 or more": f"{test['unreliable']:.0%} of the observations",
-        "Active units": f"{units}, from x up",
+        "Pareto k of 0.7 or more": f"{test['unreliable']:.0%} of the observations" if "unreliable" in test else None,
+        "Active units": f"{units}, from x up" if units else None,
         "Data": f"{config.source}, {test['num_observations']} test observations of shape {model.event_shape}",
         "Objective": repr(model.objective),
         "Options": repr(config),
@@ -40,6 +42,7 @@ def describe_run(folder: Path, model: IWAE, config: Config, metrics: dict[str, A
         "SHA-256 of model.keras": compute_checksum(folder / "model.keras"),
         "Versions": ", ".join(f"{name} {v}" for name, v in read_json(folder / "config.json")["versions"].items()),
     }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def write_card(folder: Path, model: IWAE, config: Config, metrics: dict[str, Any]) -> None:

@@ -216,7 +216,7 @@ def write_results(
 def _write_hparams(config: Config, folder: Path, metrics: dict[str, Any]) -> None:
     """Shows the run in TensorBoard's HParams plugin, under its name and with its results."""
     hparams = {name: value for name, value in dataclasses.asdict(config).items() if name not in INCIDENTAL}
-    results = {f"test_{name}": metrics["test"][name] for name in TEST_RESULTS}
+    results = {f"test_{name}": metrics["test"][name] for name in TEST_RESULTS if name in metrics["test"]}
     results |= {"active_units": sum(metrics["active_units"].values()), "seconds": metrics["training"]["seconds"]}
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
         write_hparams(str(folder).removesuffix(".part"), hparams, [*results, "validation/epoch_elbo"])

@@ -3,4 +3,7 @@
 from iwae_tf.sequences.builders import LinearNormal, deep_markov, linear_gaussian, vrnn
 from iwae_tf.sequences.state_space import StateSpaceModel
 
-__all__ = ["LinearNormal", "StateSpaceModel", "deep_markov", "linear_gaussian", "vrnn"]
+#: The builders of networks for data of any steps, by name.
+NETWORKS = {"vrnn": vrnn, "deep-markov": deep_markov}
+
+__all__ = ["NETWORKS", "LinearNormal", "StateSpaceModel", "deep_markov", "linear_gaussian", "vrnn"]
