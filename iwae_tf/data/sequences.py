@@ -69,7 +69,8 @@ def as_list(
     if not parts:
         raise ValueError("Expected at least one sequence. Received: none")
     if lengths is not None:
-        parts = [part[:length] for part, length in zip(parts, _as_lengths(lengths, parts), strict=True)]
+        counts = as_lengths(lengths, [len(part) for part in parts])
+        parts = [part[:length] for part, length in zip(parts, counts, strict=True)]
     event = parts[0].shape[1:]
     for i, part in enumerate(parts):
         rules.check_numeric(part)
@@ -84,19 +85,19 @@ def as_list(
     return parts
 
 
-def _as_lengths(lengths: npt.ArrayLike, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns lengths, or those of a mask, as integers `[n]`."""
+def as_lengths(lengths: npt.ArrayLike, limits: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Returns lengths, or those of a mask, as integers `[n]`, each from 1 to its limit."""
     array = np.asarray(lengths)
     if array.ndim == 2:
         counts = array.astype(bool).sum(axis=1)
         if not (array.astype(bool) == (np.arange(array.shape[1]) < counts[:, np.newaxis])).all():
             raise ValueError("Expected a mask with all padding at the end. Received: steps after padding")
         array = counts
-    if array.shape != (len(parts),) or array.dtype.kind not in "iu":
-        raise ValueError(f"Expected a length for each of {len(parts)} sequences. Received: {array.dtype}{array.shape}")
-    for i, (length, part) in enumerate(zip(array, parts, strict=True)):
-        if not 0 < length <= len(part):
-            raise ValueError(f"Expected lengths from 1 to {len(part)}. Received: {length} at {i}")
+    if array.shape != (len(limits),) or array.dtype.kind not in "iu":
+        raise ValueError(f"Expected a length for each of {len(limits)} sequences. Received: {array.dtype}{array.shape}")
+    for i, (length, limit) in enumerate(zip(array, limits, strict=True)):
+        if not 0 < length <= limit:
+            raise ValueError(f"Expected lengths from 1 to {limit}. Received: {length} at {i}")
     return array
 
 

@@ -56,6 +56,6 @@ def write_card(folder: Path, model: IWAE, config: Config, metrics: dict[str, Any
         verdict=metrics["test"]["verdict"],
     )
     if (folder / "samples.png").exists():
-        card += "\n![Means of p(x given z) for z from the prior](samples.png)\n"
+        card += "\n![Samples](samples.png)\n"
     with write_whole(folder / "README.md", overwrite=True) as path:
         path.write_text(card)

@@ -15,21 +15,40 @@ from typing import IO, Any
 
 import numpy as np
 
+from iwae_tf.data.sequences import as_lengths
 from iwae_tf.scoring.base import BLOCK, Row, Source, reporting_damage
 
 
 class Npy(Source):
-    """An array in a .npy file, `[n, ...]`, in C or Fortran order."""
+    """An array in a .npy file, `[n, ...]`, in C or Fortran order.
+
+    Attributes:
+      lengths: number of steps of each row of sequences, `[n]`, or `None` if padding is NaN.
+    """
+
+    lengths: np.ndarray | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        with self._open() as file:
-            shape, self._fortran, self._file_dtype = self._header(file)
+        shape, self._fortran, self._file_dtype = self._read_header()
         if not shape or self._file_dtype.kind not in "buif":
             raise ValueError(f"Expected an array of rows of numbers. Received: shape {shape}, dtype {self._file_dtype}")
         self.check_size(math.prod(shape[1:]), shape[0])
         self._check_shape(shape)
         self.total = self._num_rows = shape[0]
+
+    def resolve_shape(self, event_shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        if None not in event_shape:
+            return event_shape  # type: ignore[return-value]
+        shape = self._read_header()[0]
+        if len(shape) != len(event_shape) + 1:
+            expected = f"[n, time, {', '.join(map(str, event_shape[1:]))}]"
+            raise ValueError(f"Expected sequences, an array of shape {expected}. Received: shape {list(shape)}")
+        return (shape[1], *event_shape[1:])  # type: ignore[return-value]
+
+    def _read_header(self) -> tuple[tuple[int, ...], bool, np.dtype]:
+        with self._open() as file:
+            return self._header(file)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         """Raises an error unless rows are flat or have the model's shape, apart from axes of length 1."""
@@ -56,7 +75,15 @@ class Npy(Source):
     def rows(self, start: int) -> Iterator[Row]:
         for block in (self._map_blocks if self._fortran else self._read_blocks)(start):
             for x in block.reshape(len(block), -1):
-                yield Row(x)
+                yield Row(x if self.lengths is None else self._cut(x, start))
+                start += 1
+
+    def _cut(self, x: np.ndarray, row: int) -> np.ndarray:
+        """Returns a flat sequence with NaN in place of its padding."""
+        assert self.lengths is not None
+        steps = x.astype(np.float32).reshape(self.event_shape)
+        steps[self.lengths[row] :] = np.nan
+        return steps.reshape(-1)
 
     def _read_blocks(self, start: int) -> Iterator[np.ndarray]:
         """Yields blocks of rows in the order of the file."""
@@ -104,7 +131,13 @@ def choose_array(archive: zipfile.ZipFile) -> str:
 
 
 class Npz(Npy):
-    """The array named `x`, or the only array, of a .npz file."""
+    """The array named `x`, or the only array, of a .npz file; sequences may have `lengths` beside it, `[n]`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        with reporting_damage(self.path, *DAMAGE), np.load(self.path, allow_pickle=False) as arrays:
+            if self.is_sequential and "lengths" in arrays:
+                self.lengths = as_lengths(arrays["lengths"], np.full(self._num_rows, self.event_shape[0]))
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[IO[bytes]]:

@@ -65,6 +65,7 @@ class Source:
     Attributes:
       total: the number of rows, or `None` if it is unknown until all rows are read.
       id_column: name of the column that identifies rows, or `None` if the source has none.
+      is_sequential: whether the observations are sequences of any length.
       where: names of the columns that identify a row.
 
     Raises:
@@ -83,9 +84,23 @@ class Source:
         columns: SavedColumns = NO_COLUMNS,
         header: bool | None = None,
     ) -> None:
-        self.path, self.event_shape, self.dtype = path, event_shape, np.dtype(dtype)
+        self.path, self.dtype = path, np.dtype(dtype)
         self.columns, self.header = columns, header
-        self.size = math.prod(event_shape)
+        self.is_sequential = None in tuple(event_shape)
+        self.event_shape = self.resolve_shape(tuple(event_shape))
+        self.size = math.prod(self.event_shape)
+
+    def resolve_shape(self, event_shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        """Returns the shape of the observations of this source, for a model whose first axis is open.
+
+        Raises:
+          ValueError: if the axis is open and the source has no sequences.
+        """
+        if None in event_shape:
+            raise ValueError(
+                f"Expected sequences in a .npy or .npz file, which this model scores. Received: {self.path}"
+            )
+        return event_shape  # type: ignore[return-value]
 
     def rows(self, start: int) -> Iterator[Row]:
         """Yields every row from number `start` on."""

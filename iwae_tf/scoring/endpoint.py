@@ -1,6 +1,7 @@
 """The endpoint that scores, and the check of every row against its input."""
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ class Scorer:
       saved_model: folder that `iwae_tf.export` wrote.
 
     Attributes:
-      event_shape: tuple, the shape of one observation.
+      event_shape: tuple, the shape of one observation; the first size is `None` for sequences of any length.
       dtype: the NumPy dtype of observations.
       score_dtype: the NumPy dtype of scores.
       digest: string that identifies the model; copies of a model share it.
@@ -58,10 +59,20 @@ class Scorer:
             return results
         x, reasons = conform(np.stack(list(arrays.values())), self.dtype)
         valid = [j for j, reason in enumerate(reasons) if reason is None]
-        scores = iter(call_rows(self._endpoint, SCORES, x=x[valid].reshape(-1, *self.event_shape)))
+        scores = iter(call_rows(self._endpoint, SCORES, **self._make_inputs(x[valid])))
         for i, reason in zip(arrays, reasons, strict=True):
             results[i] = next(scores) if reason is None else reason
         return results
+
+    def _make_inputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the inputs of the endpoint for flat rows, `[n, size]`."""
+        if None not in self.event_shape:
+            return {"x": x.reshape(-1, *self.event_shape)}
+        # Padding is NaN, so the endpoint finds the lengths by itself.
+        event = self.event_shape[1:]
+        num_steps = x.shape[1] // math.prod(event)
+        lengths = np.full(len(x), num_steps, np.int32)
+        return {"x": x.reshape(len(x), num_steps, *event), "lengths": lengths}
 
 
 def load(saved_model: str | os.PathLike) -> Any:
