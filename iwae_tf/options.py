@@ -15,7 +15,7 @@ BackwardSamples: TypeAlias = int | Literal["auto"] | None
 NAMES: dict[str, tuple[str, ...]] = {
     "dataset": (
         "digits", "mnist", "fashion_mnist", "binarized_mnist", "omniglot",
-        "jsb", "nottingham", "musedata", "piano_midi",
+        "digit_rows", "jsb", "nottingham", "musedata", "piano_midi",
     ),
     "objective": (
         "ciwae", "ciwae-dreg", "dreg", "elbo", "fivo", "iwae", "iwae-sampled", "jackknife", "miwae", "miwae-dreg",

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,7 @@ def load(name: str, batch_size: int = 20, data_dir: str | os.PathLike | None = N
     | `fashion_mnist` | 59600 / 400 / 10000 | (28, 28, 1) | garments, 0 to 9 | TFDS |
     | `binarized_mnist` | 50000 / 10000 / 10000, values 0 and 255 (Larochelle) | (28, 28, 1) | none | TFDS |
     | `omniglot` | 17935 / 1345 / 13180, resized from 105x105, not Burda's | (28, 28, 1) | alphabets | TFDS |
+    | `digit_rows` | digits as sequences of 8 rows of binary pixels | (None, 8) | none | scikit-learn |
     | `jsb` | 229 / 76 / 77 sequences of notes (Boulanger-Lewandowski et al. 2012) | (None, 88) | none | `.mat` file |
     | `nottingham` | 694 / 173 / 170 sequences, likewise | (None, 88) | none | `.mat` file |
     | `musedata` | 524 / 135 / 124 sequences, likewise | (None, 88) | none | `.mat` file |
@@ -127,6 +128,12 @@ def _load_digits(data_dir: str | os.PathLike | None) -> Arrays:
     images = np.round(digits.images[order] * (255 / 16)).astype(np.uint8)[..., np.newaxis]
     labels = digits.target[order]
     return images[:1297], images[1297:1547], images[1547:], labels[1547:], labels[1297:1547]
+
+
+def _load_digit_rows(data_dir: str | os.PathLike | None) -> tuple[Any, ...]:
+    """Loads digits as sequences of 8 rows, from top to bottom, of 8 binary pixels."""
+    parts = (np.asarray(part)[..., 0] for part in _load_digits(data_dir)[:3])
+    return tuple(list((part >= 128).astype(np.uint8)) for part in parts)
 
 
 def _load_tfds(
@@ -207,6 +214,7 @@ _POLYPHONIC = {
 }
 
 register("digits", _load_digits)
+register("digit_rows", _load_digit_rows)
 for _name, _file in _POLYPHONIC.items():
     register(_name, partial(load_polyphonic, _file))
 for _name, _row in _TFDS.items():

@@ -56,7 +56,7 @@ def _build_of_sequences(config: Config, splits: DataDescription) -> StateSpaceMo
     """Makes the model of a configuration of sequences."""
     if splits.event_shape[0] is not None:
         raise ValueError(f"Expected sequences with network {config.network!r}. Received: shape {splits.event_shape}")
-    for name in ("posterior", "prior", "ladder", "skip"):
+    for name in ("posterior", "prior", "ladder", "skip", "diagnose"):
         if getattr(config, name) != getattr(Config, name):
             raise ValueError(f"Expected no {name} with network {config.network!r}. Received: {getattr(config, name)!r}")
     (latent_size,) = config.latent_sizes

@@ -44,7 +44,7 @@ class Npy(Source):
         if len(shape) != len(event_shape) + 1:
             expected = f"[n, time, {', '.join(map(str, event_shape[1:]))}]"
             raise ValueError(f"Expected sequences, an array of shape {expected}. Received: shape {list(shape)}")
-        return (shape[1], *event_shape[1:])  # type: ignore[return-value]
+        return tuple(shape[1] if size is None else size for size in event_shape)
 
     def _read_header(self) -> tuple[tuple[int, ...], bool, np.dtype]:
         with self._open() as file:

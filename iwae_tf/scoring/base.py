@@ -97,9 +97,7 @@ class Source:
           ValueError: if the axis is open and the source has no sequences.
         """
         if None in event_shape:
-            raise ValueError(
-                f"Expected sequences in a .npy or .npz file, which this model scores. Received: {self.path}"
-            )
+            raise ValueError(f"Expected a .npy or .npz file of sequences, as in training. Received: {self.path}")
         return event_shape  # type: ignore[return-value]
 
     def rows(self, start: int) -> Iterator[Row]:
