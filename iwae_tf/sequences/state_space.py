@@ -227,7 +227,7 @@ class StateSpaceModel(MultiSampleModel):
         q = call_layer(self.proposal, _join(features, context), 1, stop_weight_gradients)
         if not self.residual:
             return q
-        q, p = as_normal(q), as_normal(p)
+        q, p = as_normal(q), as_normal(p.distribution if isinstance(p, tfd.BatchBroadcast) else p)
         return tfd.Independent(Normal(p.loc + q.loc, q.scale), 1)
 
     def get_emission(self, z: tf.Tensor, context: tf.Tensor) -> tfd.Distribution:
