@@ -125,6 +125,7 @@ class SpaceOptions:
     learning_rate: Annotated[FloatSpace, "Learning rate of Adam."] = (3e-4, 5e-3)
     latent_size: Annotated[IntSpace, "Size of z_1, halved from layer to layer."] = (10, 100)
     hidden_size: Annotated[IntSpace, "Width of the hidden layers next to x, halved from layer to layer."] = 200
+    network: Annotated[str, "Network, as for train; those with one latent size have a depth of 1."] = RunOptions.network
     objective: Annotated[NameSpace, "Objectives, as for train."] = RunOptions.objective
     beta: Annotated[FloatSpace | None, "Beta of the objectives that have one, as for train."] = None
     posterior: Annotated[NameSpace, "Posteriors, as for train."] = RunOptions.posterior

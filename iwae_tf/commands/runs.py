@@ -125,6 +125,8 @@ def tune(
     """
     name = _resolve_data(options)
     output = output or Path("runs") / f"tune-{name}"
+    if space.get("network", SpaceOptions.network) != "mlp":
+        space.setdefault("depth", 1)
     load_tensorflow()
     from iwae_tf import files, tuning
 

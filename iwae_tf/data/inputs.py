@@ -246,4 +246,11 @@ def take_rows(model: ObservationModel, data: Array | tf.data.Dataset, count: int
         size += len(x)
         if size >= count:
             break
+    if None in model.event_shape:  # Batches of sequences have numbers of steps of their own.
+        longest = max(x.shape[1] for x in batches)
+        rest = [(0, 0)] * (len(model.event_shape) - 1)
+        batches = [
+            np.pad(x, [(0, 0), (0, longest - x.shape[1]), *rest], constant_values=np.nan) if x.shape[1] < longest else x
+            for x in batches
+        ]
     return np.concatenate(batches)[:count]

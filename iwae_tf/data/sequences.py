@@ -57,6 +57,13 @@ def pad(
     return padded
 
 
+def are_sequences(data: Any) -> bool:
+    """Returns whether data are a `tf.RaggedTensor` or a list of arrays `[time, *event]`."""
+    if isinstance(data, tf.RaggedTensor):
+        return True
+    return isinstance(data, list) and bool(data) and all(np.ndim(part) >= 2 for part in data)
+
+
 def as_list(
     sequences: Iterable[npt.ArrayLike] | tf.RaggedTensor | npt.ArrayLike,
     lengths: npt.ArrayLike | None = None,

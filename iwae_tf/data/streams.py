@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from iwae_tf.data import inputs
+from iwae_tf.data import inputs, sequences
 from iwae_tf.data.observation_model import ObservationModel
 from iwae_tf.data.pipelines import batches
 from iwae_tf.types import Array, Data
@@ -53,6 +53,7 @@ def make_stream(
       model: the model that reads the data.
       data: an array in any container that `inputs.as_array` converts, a `tf.data.Dataset`, a `keras.utils.PyDataset`,
         an iterator over batches, or a data loader that Keras knows. Batches are x, or tuples `(x, y, sample_weight)`.
+        For a model of sequences also a list of arrays `[time, *event]` or a `tf.RaggedTensor`.
       y: targets of an array; only `class_weight` reads them.
       sample_weight: weights of the rows of an array, `[n]` or `[n, 1]`.
       batch_size: rows per batch of an array. `None` means 32, or as many as give the number of `steps`.
@@ -66,6 +67,13 @@ def make_stream(
         targets to keep, or a dataset is empty or endless.
       TypeError: if data of this kind cannot be iterated over.
     """
+    if None in getattr(model, "event_shape", ()) and sequences.are_sequences(data):
+        # Scores come in the order of the sequences, so only training puts those of similar length together.
+        data = (
+            sequences.batches(sequences.as_list(data, None, model.incomplete), batch_size or 32, draw_seed())
+            if draw_seed
+            else sequences.pad(data, None, model.incomplete)
+        )
     if inputs.is_array(data):
         return _stream_arrays(model, data, y, sample_weight, batch_size, steps, draw_seed, keep_targets)
     for value, name in ((y, "y"), (sample_weight, "sample_weight")):

@@ -16,8 +16,10 @@ from iwae_tf.data import inputs
 from iwae_tf.estimates import likelihood
 from iwae_tf.evaluation.jackknife import apply_jackknife
 from iwae_tf.evaluation.pareto import estimate_pareto_k
+from iwae_tf.evaluation.sequences import sequence_log_likelihood
 from iwae_tf.files import Journal
 from iwae_tf.model import IWAE
+from iwae_tf.sequences import StateSpaceModel
 from iwae_tf.types import Array
 
 #: Pareto k from which an estimate is not to be trusted (Vehtari et al. 2024).
@@ -25,7 +27,7 @@ UNRELIABLE = 0.7
 
 
 def log_likelihood(
-    model: IWAE,
+    model: IWAE | StateSpaceModel,
     data: Array | tf.data.Dataset,
     num_samples: int = 5000,
     seed: int = 0,
@@ -47,7 +49,7 @@ def log_likelihood(
     mixture of q(z|x) and this refined q. The table then has the columns of the amortised q alone as well.
 
     Args:
-      model: an `IWAE`.
+      model: an `IWAE`, or a model of sequences, for which this is `sequence_log_likelihood` with one filter.
       data: observations `[n, *event_shape]` or a `tf.data.Dataset` of batches, as given to `fit`.
       num_samples: k, samples per observation.
       seed: integer seed; the same seed gives the same table.
@@ -81,6 +83,10 @@ def log_likelihood(
     """
     check_count(num_samples, "num_samples")
     check_count(refine, "refine", minimum=0)
+    if isinstance(model, StateSpaceModel):
+        if path or refine:
+            raise ValueError(f"Expected neither path nor refine for sequences. Received: {path!r}, {refine}")
+        return sequence_log_likelihood(model, data, num_samples, seed, verbose, repeats=1)
     batches, size = inputs.iterate_x(model, data)
     progress = keras.utils.Progbar(size, verbose=verbose, unit_name="batch")
     weights = _compute_checksum(model.get_weights()) if path else 0

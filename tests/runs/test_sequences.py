@@ -120,3 +120,15 @@ def test_other_objectives(objective):
     assert isinstance(model, sequences.StateSpaceModel) and not isinstance(model, iwae_tf.IWAE)
     history = model.fit(splits.validation, epochs=3, verbose=0).history
     assert history["loss"][-1] < history["loss"][0] and model.objective == objectives.get(objective, 10, None, "auto")
+
+
+def test_a_search(tmp_path):
+    result = invoke(
+        "tune", "--dataset", "digit_rows", "--network", "vrnn", "--objective", "fivo", "--num-samples", "2,3",
+        "--latent-size", "2", "--hidden-size", "3", "--max-trials", "2", "--epochs", "1", "--batch-size", "500",
+        "--val-samples", "5", "--val-observations", "10", "--test-samples", "5", "-o", tmp_path / "search",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "nats per step over 250 sequences" in result.output
+    assert runs.Config.read(tmp_path / "search" / "best").network == "vrnn"
+    assert set(pd.read_csv(tmp_path / "search" / "trials.csv").num_samples) == {2, 3}

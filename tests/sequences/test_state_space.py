@@ -272,3 +272,18 @@ def test_bad_input():
         chain().log_likelihood(np.zeros([2, 3, 2]), 4)
     with pytest.raises(ValueError, match="C, all in units"):
         sequences.linear_gaussian(np.eye(2), [[1.0, 1.0], [0.0, 1.0]])
+
+
+def test_lists_and_ragged_tensors():
+    """Scores and reconstructions keep the order of the list."""
+    parts = [part[: n + 2] for n, part in enumerate(binary())]
+    model = small(objectives.Filtering(3))
+    model.compile("adam")
+    history = model.fit(parts, validation_data=parts, batch_size=4, epochs=2, verbose=0).history
+    assert len(history["val_loss"]) == 2
+    padded = data.pad(parts)
+    np.testing.assert_array_equal(model.log_likelihood(parts, 8, seed=0), model.log_likelihood(padded, 8, seed=0))
+    ragged = tf.RaggedTensor.from_row_lengths(tf.concat(parts, 0), [len(part) for part in parts])
+    for sequences_ in (parts, ragged):
+        np.testing.assert_array_equal(model.predict(sequences_, verbose=0), model.predict(padded, verbose=0))
+        assert model.evaluate(sequences_, verbose=0) == pytest.approx(model.evaluate(padded, verbose=0), rel=0.2)
