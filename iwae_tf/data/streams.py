@@ -67,7 +67,7 @@ def make_stream(
         targets to keep, or a dataset is empty or endless.
       TypeError: if data of this kind cannot be iterated over.
     """
-    if None in getattr(model, "event_shape", ()) and sequences.are_sequences(data):
+    if takes_sequences(model, data):
         # Scores come in the order of the sequences, so only training puts those of similar length together.
         data = (
             sequences.batches(sequences.as_list(data, None, model.incomplete), batch_size or 32, draw_seed())
@@ -233,6 +233,11 @@ def check_batch(
     weights = inputs.as_weights(sample_weight, len(x))
     targets = inputs.as_targets(y, len(x))
     return tf.convert_to_tensor(x), targets, None if weights is None else tf.convert_to_tensor(weights)
+
+
+def takes_sequences(model: ObservationModel, data: Any) -> bool:
+    """Returns whether data are sequences of different lengths, and the model is one of sequences."""
+    return None in getattr(model, "event_shape", ()) and sequences.are_sequences(data)
 
 
 def unpack_validation_data(data: Any) -> Rows:

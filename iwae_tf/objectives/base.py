@@ -42,6 +42,7 @@ class Objective:
       backward_samples: m, the number of samples that are differentiated, chosen by `resampling.resample` so that the
         gradient keeps its mean; all samples are scored. `"auto"` is max(8, k // 10), or k below 20; `None` is k.
       fewest_backward: the smallest m that `"auto"` chooses.
+      draws_apart: whether the inference network has samples of its own.
       filters: whether samples are resampled while they are drawn, which takes a model of sequences.
 
     Example:
@@ -68,6 +69,7 @@ class Objective:
     sleep: float = 0.0
     backward_samples: BackwardSamples = None
     fewest_backward: int = 8
+    draws_apart: bool = False
     filters: bool = False
 
     @property

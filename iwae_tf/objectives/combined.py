@@ -12,25 +12,28 @@ from iwae_tf.options import BackwardSamples
 
 @keras.saving.register_keras_serializable(package="iwae_tf")
 class Combined(Objective):
-    """One objective for the generative network and another for the inference network, on the same samples.
+    """One objective for the generative network and another for the inference network.
 
-    The reported bound is the generative network's. The log weights are computed once and differentiated twice: a second
-    backward pass through the decoder, without the matrix products for the decoder's own weights.
+    The reported bound is the generative network's. Both use the same samples if they draw equally many: the log weights
+    are then computed once and differentiated twice, a second backward pass through the decoder without the matrix
+    products for the decoder's own weights. Objectives that draw different numbers of samples, or filter sequences in
+    different ways, have samples of their own, as in the alternating algorithm of AESMC.
 
     Args:
       generative: objective of the generative network.
-      inference: objective of the inference network, with the same number of samples.
+      inference: objective of the inference network.
       backward_samples: number of samples to differentiate; see `ImportanceWeighted`. The same samples serve both
         networks.
 
     Raises:
       TypeError: if one of them is not an `Objective`.
-      ValueError: if they draw different numbers of samples; if only one has the KL in closed form; if one of them
-        differentiates only some of the samples or is a combination itself; or if `backward_samples` comes with free
-        bits, which depend on all samples.
+      ValueError: if only one has the KL in closed form; if one of them differentiates only some of the samples or is a
+        combination itself; or if `backward_samples` comes with free bits, which depend on all samples, or with samples
+        of their own.
 
     References:
-      Rainforth et al. 2018, Tighter Variational Bounds are Not Necessarily Better, arXiv:1802.04537.
+      Rainforth et al. 2018, Tighter Variational Bounds are Not Necessarily Better, arXiv:1802.04537; Le et al. 2018,
+      Auto-Encoding Sequential Monte Carlo, arXiv:1705.10306, section 4.
 
     Example:
       ```python
@@ -49,17 +52,21 @@ class Combined(Objective):
                 raise TypeError(f"Expected {name} to be an iwae_tf.objectives.Objective. Received: {objective!r}")
             if objective.inference or objective.num_backward < objective.num_particles:
                 raise ValueError(f"Expected {name} to differentiate one bound of all samples. Received: {objective!r}")
-        for description, name in (("number of samples", "num_particles"), ("kind of KL", "analytic_kl")):
-            if getattr(generative, name) != getattr(inference, name):
-                raise ValueError(
-                    f"Expected objectives with the same {description}. Received: {name}={getattr(generative, name)} "
-                    f"in generative={generative!r} and {getattr(inference, name)} in inference={inference!r}"
-                )
+        if generative.analytic_kl != inference.analytic_kl:
+            raise ValueError(
+                f"Expected objectives with the same kind of KL. Received: analytic_kl={generative.analytic_kl} in "
+                f"generative={generative!r} and {inference.analytic_kl} in inference={inference!r}"
+            )
         self.generative, self.inference = generative, inference
         self.num_particles, self.analytic_kl = generative.num_particles, generative.analytic_kl
         self.kl_weight, self.free_bits = generative.kl_weight, generative.free_bits
         self.fewest_backward = max(generative.fewest_backward, inference.fewest_backward)
         self.backward_samples = check_backward_samples(backward_samples, self.num_particles)
+        self.filters = generative.filters
+        filters = generative.filters or inference.filters
+        self.draws_apart = generative.num_particles != inference.num_particles or (filters and generative != inference)
+        if self.draws_apart and backward_samples is not None:
+            raise ValueError(f"Expected objectives of the same samples with backward_samples. Received: {self!r}")
         self.check_resampling()
 
     def bound(self, log_weights: tf.Tensor) -> tf.Tensor:

@@ -146,7 +146,7 @@ def compute_metrics(
 
 def filtering_options(objective: Objective) -> dict[str, Any]:
     """Returns how a model of sequences draws its samples, beside their number."""
-    return {"filtering": objective} if objective.filters else {}
+    return {"filtering": getattr(objective, "generative", objective)} if objective.filters else {}
 
 
 def mean_loss(model: Hierarchy, values: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:

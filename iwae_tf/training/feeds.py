@@ -74,9 +74,12 @@ def prepare(
         )
     validation = None
     if validation_data is not None:
+        rows: streams.Rows = validation_data, None, None
+        if not streams.takes_sequences(model, validation_data):
+            rows = streams.unpack_validation_data(validation_data)
         stream = make_stream(
             model,
-            *streams.unpack_validation_data(validation_data),
+            *rows,
             validation_batch_size or batch_size,
             validation_steps,
             argument="validation_steps",

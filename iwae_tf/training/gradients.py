@@ -52,6 +52,11 @@ def compute(
     """
     check_objective(model, objective)
     inference = objective.inference or objective
+    if objective.draws_apart:
+        generative = objective.generative  # type: ignore[attr-defined]
+        gradients, values = compute(model, generative, x, seed, sample_weight, scale)
+        others, _ = compute(model, inference, x, random.fold_in(seed, len(model.encoder) + 1), sample_weight, scale)
+        return _mix_in(model, gradients, others), values
     resampled = objective.num_backward < objective.num_particles
     if resampled and model.state():
         raise ValueError(

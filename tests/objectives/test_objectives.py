@@ -300,7 +300,10 @@ BAD = {
     "order": (lambda: objectives.Jackknife(3, 3), "from 0 to num_samples - 1. Received: order=3, num_samples=3"),
     "jackknife of one": (lambda: objectives.get("jackknife", 1), "Received: order=1, num_samples=1"),
     "negative order": (lambda: objectives.Jackknife(3, -1), "Received: order=-1"),
-    "numbers": (lambda: objectives.Combined(IWAE(5), IWAE(4)), "same number of samples. Received: num_particles=5"),
+    "numbers": (
+        lambda: objectives.Combined(IWAE(5), IWAE(4), backward_samples=2),
+        "Expected objectives of the same samples with backward_samples",
+    ),
     "kinds": (lambda: objectives.Combined(ELBO(2, analytic_kl=True), IWAE(2)), "same kind of KL"),
     "nested": (lambda: objectives.Combined(IWAE(6), objectives.PIWAE(2, 3)), "inference to differentiate one bound"),
     "chosen": (lambda: objectives.Combined(objectives.get("vr-max", 6), IWAE(6)), "generative to differentiate one"),
