@@ -20,6 +20,7 @@ import iwae_tf
 from iwae_tf import builders, data, layers, objectives
 from iwae_tf.cli import app
 from iwae_tf.estimates import likelihood
+from iwae_tf.training.compiled_model import CompiledModel
 
 # Tracing makes millions of objects. Python looks for garbage after every 700 of them, for up to a sixth of the time.
 gc.freeze()
@@ -71,8 +72,9 @@ START = """
 import tensorflow as tf
 import iwae_tf
 from iwae_tf.estimates import likelihood
+from iwae_tf.training.compiled_model import CompiledModel
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-iwae_tf.IWAE._resolve_auto_jit_compile = lambda model: False
+CompiledModel._resolve_auto_jit_compile = lambda model: False
 likelihood.CHUNKS, likelihood.choose_chunk_size = (), lambda model: 100
 """
 
@@ -101,7 +103,7 @@ def xla(request):
     """
     with pytest.MonkeyPatch.context() as patch:
         if not (wanted := getattr(request.module, "XLA", False)):
-            patch.setattr(iwae_tf.IWAE, "_resolve_auto_jit_compile", lambda model: False)
+            patch.setattr(CompiledModel, "_resolve_auto_jit_compile", lambda model: False)
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not wanted})
         yield
 
