@@ -12,7 +12,9 @@ from iwae_tf import random
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.hierarchy import summary
 from iwae_tf.model import IWAE
+from iwae_tf.sequences import StateSpaceModel
 from iwae_tf.training import replicas
+from iwae_tf.training.batches import filtering_options
 from iwae_tf.training.executions import Logs, Program, get_metric_variables, get_variables, split_batch
 
 #: What helps, most likely first.
@@ -117,7 +119,7 @@ class NonFiniteGuard(keras.callbacks.Callback):
         _log.warning("%s; the batch is skipped", message)
 
 
-def find_cause(model: IWAE, x: tf.Tensor) -> tuple[str, list[int]]:
+def find_cause(model: IWAE | StateSpaceModel, x: tf.Tensor) -> tuple[str, list[int]]:
     """Finds what is not finite in the training step that a model would take next, with that step's random seed.
 
     Args:
@@ -131,9 +133,9 @@ def find_cause(model: IWAE, x: tf.Tensor) -> tuple[str, list[int]]:
     """
     seed = tf.identity(model.seed_generator.state.value)
     rows_by_layer: dict[str, list[int]] = {}
-    names, first = summary.name_layers(model), 0
+    check, first = _check_steps if isinstance(model, StateSpaceModel) else _check_layers, 0
     for part in split_batch((x,), model.objective.num_particles):
-        for name, finite in zip(names, _find_finite_rows(model, part[0]), strict=True):
+        for name, finite in check(model, part[0]):
             rows_by_layer.setdefault(name, []).extend(int(row) for row in first + np.flatnonzero(~finite))
         first += len(part[0])
     for name, rows in rows_by_layer.items():
@@ -146,8 +148,8 @@ def find_cause(model: IWAE, x: tf.Tensor) -> tuple[str, list[int]]:
     return "the step of the optimiser", []
 
 
-def _find_finite_rows(model: IWAE, x: tf.Tensor) -> Iterator[np.ndarray]:
-    """Yields for each layer, q bottom up and then p top down, whether each row is finite, `[batch]`."""
+def _check_layers(model: IWAE, x: tf.Tensor) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields for each layer, q bottom up and then p top down, its name and whether each row is finite, `[batch]`."""
     seed = model.next_seed()
     with model.phase(training=True):
         x = model.preprocess(x, seed)
@@ -156,6 +158,21 @@ def _find_finite_rows(model: IWAE, x: tf.Tensor) -> Iterator[np.ndarray]:
         q = [[z_l, q_l.log_prob(z_l)] for q_l, z_l in zip(posteriors, z, strict=True)]
         p = [[p_l.log_prob(z_l)] for p_l, z_l in zip(priors, z, strict=True)]
         likelihood = [observation.log_prob(x)]
-    for values in (*q, *reversed(p), likelihood):
+    for name, values in zip(summary.name_layers(model), (*q, *reversed(p), likelihood), strict=True):
         axes = [tuple(axis for axis in range(value.shape.rank) if axis != 1) for value in values]
-        yield np.all([np.isfinite(v).all(axis) for v, axis in zip(values, axes, strict=True)], axis=0)
+        yield name, np.all([np.isfinite(v).all(axis) for v, axis in zip(values, axes, strict=True)], axis=0)
+
+
+def _check_steps(model: StateSpaceModel, x: tf.Tensor) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields for each layer of a model of sequences its name and whether each sequence is finite, `[batch]`."""
+    seed, objective = model.next_seed(), model.objective
+    with model.phase(training=True):
+        x = model.preprocess(x, seed)
+        posterior, options = model.posterior(x), filtering_options(objective)
+        terms = model.terms(x, posterior, objective.num_particles, random.fold_in(seed, 1), **options)
+    for density, layer, values in (
+        ("q(z_t|.)", model.encoder[0], terms.log_posterior),
+        ("p(z_t|.)", model.transition, terms.log_posterior - terms.kl),
+        ("p(x_t|.)", model.emission, terms.reconstruction),
+    ):
+        yield f"{density} ({layer.name})", np.isfinite(values).all(axis=0)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 import iwae_tf
-from iwae_tf import data, evaluation, layers, objectives, random, sequences
+from iwae_tf import callbacks, data, evaluation, layers, objectives, random, sequences
 from iwae_tf.sequences.resampling import draw_ancestors
 from iwae_tf.training import gradients
 
@@ -305,3 +305,16 @@ def test_proposal_and_model_have_filters_of_their_own():
         np.testing.assert_allclose(found, b if id(variable) in proposal else a, rtol=1e-4, atol=1e-6)
     history = model.fit(binary(), epochs=20, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
+
+
+def test_the_guard_names_the_layer_and_the_sequences():
+    """A weight that is infinite makes the emission NaN for every sequence; without it the guard changes nothing."""
+    x, histories = binary(), []
+    for observers in ([], [callbacks.NonFiniteGuard()]):
+        model = small(objectives.Filtering(3))
+        model.compile(keras.optimizers.Adam(0.01))
+        histories.append(model.fit(x, epochs=2, verbose=0, callbacks=observers).history["loss"])
+    assert histories[0] == histories[1]
+    model.emission.trainable_variables[0].assign(tf.fill(model.emission.trainable_variables[0].shape, np.inf))
+    with pytest.raises(FloatingPointError, match=r"in p\(x_t\|.\) \(.*\) for rows 0, 1, 2, 3, 4, 5 of 6"):
+        model.fit(x, verbose=0, callbacks=[callbacks.NonFiniteGuard()])
