@@ -15,7 +15,8 @@ import numpy as np
 
 import iwae_tf
 from benchmarks.turns import ROOT
-from iwae_tf import data, evaluation, layers, objectives, plots, tuning
+from iwae_tf import data, evaluation, layers, objectives, plots, reproductions, tuning
+from iwae_tf.reproductions import filtering
 
 EPOCHS = 60
 NUM_SAMPLES = {"VAE": 1, "IWAE, $k = 50$": 50}
@@ -53,8 +54,17 @@ def search(splits):
         return tuning.trials(folder)
 
 
-def prepare(data_dir):
+def load_music(music_dir):
+    """Returns the model of chorales that FIVO trains, trained unless it is there, and test data."""
+    budget = reproductions.BUDGETS["hour"]
+    workspace = reproductions.Workspace(ROOT / "runs" / "reproductions", str(music_dir))
+    run = reproductions.train(filtering.configure(budget, workspace)["jsb", "FIVO"], budget, workspace)
+    return run.model, data.pad(data.NAMES["jsb"](music_dir)[2])
+
+
+def prepare(data_dir, music_dir):
     """Returns what the calls on the page assume, by name."""
+    music, chorales = load_music(music_dir)
     digits = data.load("digits")
     models, planes = ({name: train(digits, k, size) for name, k in NUM_SAMPLES.items()} for size in (20, 2))
     return {
@@ -67,6 +77,9 @@ def prepare(data_dir):
         "trials": search(digits),
         "evaluation": evaluation,
         "plots": plots,
+        "np": np,
+        "music": music,
+        "chorales": chorales,
     }
 
 
@@ -74,7 +87,9 @@ def main():
     """Writes docs/images/gallery."""
     parser = argparse.ArgumentParser("python -m benchmarks.gallery", description=__doc__)
     parser.add_argument("--data-dir", default="../shared/tfds", help="folder of the prepared TFDS data")
-    names = prepare(Path(parser.parse_args().data_dir).resolve())
+    parser.add_argument("--music-dir", default="../shared/data/polyphonic", help="folder of JSB_Chorales.mat")
+    options = parser.parse_args()
+    names = prepare(Path(options.data_dir).resolve(), Path(options.music_dir).resolve())
     folder = ROOT / "docs" / "images" / "gallery"
     folder.mkdir(exist_ok=True)
     matplotlib.rcParams["savefig.dpi"] = 150  # for the screen

@@ -13,7 +13,7 @@ import tensorflow as tf
 import typer
 
 import iwae_tf
-from iwae_tf import callbacks, cli, data, evaluation, plots, random, runs
+from iwae_tf import callbacks, cli, data, evaluation, plots, random, runs, sequences
 from iwae_tf.layers import rules
 
 from .fixtures import small_model
@@ -66,6 +66,7 @@ def names_of_page(trained, digits, x, tmp_path):
         "docs/gallery.md": lambda: {
             "model": model, "x": x, "digits": digits, "models": {"VAE": model}, "planes": {"VAE": plane()},
             "histories": {"VAE": {"loss": [2.0, 1.0]}}, "trials": TRIALS, "evaluation": evaluation, "plots": plots,
+            "np": np, "music": sequences.vrnn((88,), 3, 4, seed=0), "chorales": np.zeros([2, 60, 88], np.float32),
         },
         "docs/serving.md": lambda: {"images": x, "path": iwae_tf.export(trained, served, 50)},
     }  # fmt: skip
