@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 import iwae_tf
-from iwae_tf import evaluation, log_weights, objectives
+from iwae_tf import evaluation, log_weights, objectives, sequences
 from iwae_tf.evaluation import batches, decomposition, jackknife, pareto
 from iwae_tf.objectives import importance_weighted
 
@@ -49,6 +49,7 @@ OBJECTIVES = [
     objectives.CIWAE(K, 0.5, DOUBLY),
     objectives.Combined(objectives.ImportanceWeighted(K), objectives.ELBO(K)),
     objectives.ELBO(K, analytic_kl=True),
+    objectives.Filtering(K),
     objectives.ImportanceWeighted(K),
     objectives.ImportanceWeighted(K, "path"),
     objectives.ImportanceWeighted(K, DOUBLY),
@@ -240,6 +241,32 @@ def test_estimates(k):
     table = pd.DataFrame({"log_likelihood": np.zeros(BATCH), "effective_sample_size": np.full(BATCH, k / 2 + 0.5)})
     assert pareto.estimate_pareto_k(largest, k).shape == (BATCH,)
     assert jackknife.apply_jackknife(table, largest, k).shape == (BATCH,)
+
+
+STEPS = 4
+
+
+@covers(*(f"sequences.{name}" for name in (
+    "average_per_step", "count_steps", "effective_sample_size_over_time", "sequence_bounds", "sequence_log_likelihood",
+    "summarize_sequences",
+)))  # fmt: skip
+def test_sequences():
+    model = sequences.vrnn(EVENT, 2, 3, objective=objectives.Filtering(K), seed=0)
+    x = np.random.default_rng(0).integers(0, 2, (BATCH, STEPS, *EVENT)).astype(np.float32)
+    x[0, 2:] = np.nan
+    lengths = evaluation.sequences.count_steps(x)
+    assert lengths.tolist() == [2] + [STEPS] * (BATCH - 1)
+    table = evaluation.sequence_log_likelihood(model, x, K)
+    assert list(table) == ["log_likelihood", "standard_error", "effective_sample_size", "num_steps"]
+    assert table.num_steps.tolist() == lengths.tolist()
+    summary = evaluation.summarize_sequences(table)
+    assert (summary["num_observations"], summary["num_steps"]) == (BATCH, lengths.sum())
+    assert evaluation.sequences.average_per_step(2.0 * lengths, lengths) == (2.0, 0.0)
+    over_time = evaluation.effective_sample_size_over_time(model, x, K)
+    assert list(over_time) == ["effective_sample_size", "resampled", "num_sequences"]
+    assert over_time.num_sequences.tolist() == [BATCH, BATCH, BATCH - 1, BATCH - 1]
+    bounds = evaluation.sequence_bounds(model, x, K)
+    assert bounds.shape == (3, 3) and list(bounds.index) == ["elbo", "iwae", "fivo"]
 
 
 covers("annealing.AdaptedHMC", "annealing.AdaptedResults")  # by `ais`, which runs them
