@@ -11,7 +11,7 @@ from iwae_tf.hierarchy.terms import OverTime, Terms
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp
 from iwae_tf.objectives import Filtering
 from iwae_tf.resampling import take
-from iwae_tf.sequences.resampling import draw_ancestors
+from iwae_tf.sequences.resampling import draw_uniform, find_ancestors
 
 
 class Steps(NamedTuple):
@@ -122,18 +122,23 @@ def run(
     # Read once, outside of the loop, whose constants they are.
     values = [tf.convert_to_tensor(variable) for variable in variables]
     kind: list[Any] = []
+    # Drawn at once, since a step is so little work that every operation counts.
+    seeds = random.draw_integers([longest, 2], random.fold_in(seed, 0), tf.int32)
+    uniform = None
+    if filtering is not None and filters:
+        choices = random.fold_in(seed, 1)
+        uniform = draw_uniform([longest], k, batch, filtering.resampling, choices, steps.features.dtype)
 
     def advance(t: tf.Tensor, state: State, first: bool) -> tuple[State, Record]:
-        step_seed = random.fold_in(seed, t)
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             cell, context = model.advance_cell(steps.earlier[t], state.z, state.cell)
             p = model.get_transition(context, first)
             q = model.get_proposal(steps.features[t], context, p, stop_weight_gradients)
             kind.append(q.reparameterization_type)
-            z = q.sample(seed=random.fold_in(step_seed, 0)) if given is None else given[t]
+            z = q.sample(seed=seeds[t]) if given is None else given[t]
             if given is None and model.incomplete:
                 # A step that is missing is predicted.
-                z = _select(steps.present[t], z, p.sample(seed=random.fold_in(step_seed, 0)))
+                z = _select(steps.present[t], z, p.sample(seed=seeds[t]))
             emission = model.get_emission(z, context)
             log_q, log_p, reconstruction = q.log_prob(z), p.log_prob(z), emission.log_prob(steps.x[t])
             mean = emission.mean() if keep_means else tf.zeros([0], z.dtype)
@@ -149,9 +154,9 @@ def run(
             z, cell, log_weights, state.log_mean, state.reconstruction + reconstruction, state.kl + kl,
             state.log_posterior + log_q, state.size + size, state.resamplings,
         )  # fmt: skip
-        if filtering is not None and filters:
+        if filtering is not None and uniform is not None:
             goes_on = t + 1 < steps.lengths
-            advanced, resampled = _resample(advanced, filtering, goes_on, random.fold_in(step_seed, 1))
+            advanced, resampled = _resample(advanced, filtering, goes_on, uniform[t])
         # A sequence that has ended keeps its last state.
         advanced = advanced._replace(
             resamplings=state.resamplings + tf.cast(resampled, size.dtype),
@@ -176,6 +181,9 @@ def run(
 
     def body(t: tf.Tensor, state: State, arrays: list[tf.TensorArray], first: bool = False) -> tuple:
         state, record = advance(t, state, first)
+        if filters:
+            # What is kept serves no bound then, and the backward pass would copy all of it in every step.
+            record = Record(*map(tf.stop_gradient, record))
         return t + 1, state, [array.write(t, part) for array, part in zip(arrays, record, strict=bool(arrays))]
 
     variables_of_loop = tf.constant(0), state, arrays
@@ -200,16 +208,17 @@ def _select(chosen: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.where(chosen[(..., *[tf.newaxis] * (a.shape.rank - 2))], a, b)
 
 
-def _resample(state: State, filtering: Filtering, goes_on: tf.Tensor, seed: tf.Tensor) -> tuple[State, tf.Tensor]:
+def _resample(state: State, filtering: Filtering, goes_on: tf.Tensor, uniform: tf.Tensor) -> tuple[State, tf.Tensor]:
     """Resamples the particles of the sequences that need it and go on; says which, `[batch]`."""
     log_weights = tf.stop_gradient(state.log_weights)
     k = log_weights.shape[0]
     needed = goes_on
     if filtering.when == "ess":
         needed &= effective_sample_size(log_weights) <= filtering.threshold * k
-    ancestors = draw_ancestors(log_weights, filtering.resampling, seed)
+    ancestors = find_ancestors(log_weights, filtering.resampling, uniform)
     ancestors = tf.where(needed, ancestors, tf.range(k)[:, tf.newaxis])
-    z, *cell = (take(values, ancestors) for values in (state.z, *state.cell))
+    parts = [state.z, *state.cell]
+    z, *cell = tf.split(take(tf.concat(parts, -1), ancestors), [part.shape[-1] for part in parts], axis=-1)
     log_mean = state.log_mean + tf.where(needed, log_mean_exp(state.log_weights), 0.0)
     log_weights = tf.where(needed, 0.0, state.log_weights)
     return state._replace(z=z, cell=cell, log_mean=log_mean, log_weights=log_weights), needed

@@ -1,5 +1,7 @@
 """Resampling of particles: ancestors with probabilities in proportion to the weights."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from iwae_tf import random
@@ -10,13 +12,27 @@ COMPARED = 128
 
 
 def draw_ancestors(log_weights: tf.Tensor, scheme: str, seed: tf.Tensor) -> tf.Tensor:
-    """Draws an ancestor for each particle, so that particle i has k w~_i descendants in the mean.
+    """Draws an ancestor for each particle with the stateless seed `int32[2]`; see `find_ancestors`."""
+    k, batch = log_weights.shape[0], tf.shape(log_weights)[1]
+    uniform = draw_uniform([], k, batch, scheme, seed, log_weights.dtype)
+    return find_ancestors(log_weights, scheme, uniform)
+
+
+def draw_uniform(
+    leading: Sequence[int | tf.Tensor], k: int, batch: int | tf.Tensor, scheme: str, seed: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
+    """Draws the uniform numbers that decide on ancestors, `[*leading, k or 1, batch]`."""
+    return random.uniform([*leading, 1 if scheme == "systematic" else k, batch], seed, dtype)
+
+
+def find_ancestors(log_weights: tf.Tensor, scheme: str, uniform: tf.Tensor) -> tf.Tensor:
+    """Finds an ancestor for each particle, so that particle i has k w~_i descendants in the mean.
 
     Args:
       log_weights: `[k, batch]`, in nats.
       scheme: `"multinomial"`: independent draws; `"stratified"`: one draw in each of k equal parts of the weights;
         `"systematic"`: one draw for all parts.
-      seed: `int32[2]`.
+      uniform: what `draw_uniform` returns for the scheme.
 
     Returns:
       Indices, int32 `[k, batch]`.
@@ -24,10 +40,8 @@ def draw_ancestors(log_weights: tf.Tensor, scheme: str, seed: tf.Tensor) -> tf.T
     References:
       Douc, Cappe & Moulines 2005, Comparison of Resampling Schemes for Particle Filtering, arXiv:cs/0507025.
     """
-    k, batch = log_weights.shape[0], tf.shape(log_weights)[1]
+    k = log_weights.shape[0]
     cumulative = tf.cumsum(tf.nn.softmax(log_weights, axis=0), axis=0)
-    rows = 1 if scheme == "systematic" else k
-    uniform = random.uniform([rows, batch], seed, log_weights.dtype)
     if scheme != "multinomial":
         uniform = (tf.cast(tf.range(k), log_weights.dtype)[:, tf.newaxis] + uniform) / k
     # The last sum may be below 1 by rounding. Scaling by it makes sure that a particle of weight 0 is never drawn.
