@@ -124,10 +124,10 @@ def run(
     kind: list[Any] = []
     # Drawn at once, since a step is so little work that every operation counts.
     seeds = random.draw_integers([longest, 2], random.fold_in(seed, 0), tf.int32)
-    uniform = None
-    if filtering is not None and filters:
-        choices = random.fold_in(seed, 1)
-        uniform = draw_uniform([longest], k, batch, filtering.resampling, choices, steps.features.dtype)
+    scheme = filtering.resampling if filtering is not None and filters else None
+    uniform = (
+        draw_uniform([longest], k, batch, scheme, random.fold_in(seed, 1), steps.features.dtype) if scheme else None
+    )
 
     def advance(t: tf.Tensor, state: State, first: bool) -> tuple[State, Record]:
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
@@ -168,23 +168,13 @@ def run(
     zeros = tf.zeros([k, batch], steps.features.dtype)
     z = tf.zeros([k, batch, *model.latent_shape], zeros.dtype)
     state = State(z, model.start_cell(k, batch), zeros, zeros[0], zeros, zeros, zeros, zeros[0], zeros[0])
-    arrays: list[tf.TensorArray] = []
-    if keep:
-        shapes = [
-            [k, None, *model.latent_shape],
-            [k, None],
-            [None],
-            [k, None, *steps.x.shape[2:]] if keep_means else [0],
-        ]
-        dtypes = [zeros.dtype, zeros.dtype, tf.bool, zeros.dtype]
-        arrays = [tf.TensorArray(d, longest, element_shape=s) for d, s in zip(dtypes, shapes, strict=True)]
+    arrays = _make_arrays(model, steps, k, longest, keep_means) if keep else []
 
     def body(t: tf.Tensor, state: State, arrays: list[tf.TensorArray], first: bool = False) -> tuple:
         state, record = advance(t, state, first)
-        if filters:
-            # What is kept serves no bound then, and the backward pass would copy all of it in every step.
-            record = Record(*map(tf.stop_gradient, record))
-        return t + 1, state, [array.write(t, part) for array, part in zip(arrays, record, strict=bool(arrays))]
+        # What a filter keeps serves no bound, and the backward pass would copy all of it in every step.
+        parts = map(tf.stop_gradient, record) if filters else record
+        return t + 1, state, [array.write(t, part) for array, part in zip(arrays, parts, strict=bool(arrays))]
 
     variables_of_loop = tf.constant(0), state, arrays
     # With a cell the first step is like the others.
@@ -201,6 +191,14 @@ def run(
     terms = Terms(state.reconstruction, [state.kl], state.log_posterior, filtered, over_time)
     record = Record(*(array.stack() for array in arrays)) if keep else None
     return Pass(terms, state, record, kind[0])
+
+
+def _make_arrays(model: Any, steps: Steps, k: int, longest: int | tf.Tensor, keep_means: bool) -> list[tf.TensorArray]:
+    """Makes the arrays that take a `Record` in every step."""
+    shapes = [[k, None, *model.latent_shape], [k, None], [None], [k, None, *steps.x.shape[2:]] if keep_means else [0]]
+    dtype = steps.features.dtype
+    dtypes = [dtype, dtype, tf.bool, dtype]
+    return [tf.TensorArray(d, longest, element_shape=s) for d, s in zip(dtypes, shapes, strict=True)]
 
 
 def _select(chosen: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
