@@ -11,14 +11,18 @@ from iwae_tf.plots.panels import PAGE, Panels, open_panels
 
 
 def piano_rolls(
-    rolls: Mapping[str, npt.ArrayLike], first_note: int = 21, start: int | None = None, *, ax: Panels | None = None
+    rolls: Mapping[str, npt.ArrayLike],
+    first_note: int = 21,
+    start: Mapping[str, int] | None = None,
+    *,
+    ax: Panels | None = None,
 ) -> Figure:
     """Draws sequences of notes, one below the other.
 
     Args:
       rolls: arrays `[time, notes]` by title: 0 and 1, or probabilities. Steps of NaN are left out.
       first_note: MIDI number of the first note; 21 is the lowest of a piano.
-      start: step at which a forecast begins, drawn as a line; `None` draws none.
+      start: by title the step at which a forecast begins, drawn as a line; `None` draws none.
       ax: axes to draw on, one for each roll. `None` makes a figure.
 
     Returns:
@@ -49,8 +53,8 @@ def piano_rolls(
                 roll[:, low:high].T, cmap="gray_r", vmin=0, vmax=1, origin="lower", aspect="auto", extent=extent,
                 interpolation="nearest",
             )  # fmt: skip
-            if start is not None:
-                axes.axvline(start - 0.5, color="C3", linewidth=0.8)
+            if start and title in start:
+                axes.axvline(start[title] - 0.5, color="C3", linewidth=0.8)
             axes.set(title=title, ylabel="note (MIDI)")
         panels[-1].set_xlabel("step")
     return figure

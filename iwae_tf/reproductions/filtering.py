@@ -24,6 +24,9 @@ PUBLISHED = {
     "nottingham": (-4.19, -3.44, -3.38), "jsb": (-8.69, -8.25, -7.60), "musedata": (-6.52, -6.54, -6.00),
     "piano_midi": (-7.33, -7.29, -7.19),
 }  # fmt: skip
+_NOTE = (
+    "Bounds are in nats per time step, with {} samples; errors are standard errors over test sequences, of one seed."
+)
 #: Epochs, and those without a better validation loss that end a training.
 EPOCHS, PATIENCE = 1000, 50
 
@@ -83,4 +86,4 @@ def evaluate(trained: Runs) -> Result:
                 )
                 statement = f"{dataset}: training by FIVO is better than by {other}, by its filter's bound per step"
                 claims.append(Claim(statement, *gain))
-    return Result(table, figure, tuple(claims))
+    return Result(table, figure, tuple(claims), _NOTE.format(k))

@@ -21,13 +21,13 @@ _PAGE = """# {name}
 
 ![{name}](figure.png)
 
-{errors}
+{note}
 
 ## Changes from the published protocol
 
 {changes}
 """
-_ERRORS = (
+_NOTE = (
     "NLL is the negative log-likelihood of {observations:,} test observations with {samples:,} samples, in nats; "
     "errors are standard errors over these observations, of one seed."
 )
@@ -53,7 +53,7 @@ def write(
         minutes=sum(run.training["seconds"] for run in trained.values()) / 60,
         claims=claims_markdown(result.claims),
         table=table,
-        errors=_ERRORS.format(observations=budget.num_observations, samples=budget.num_samples),
+        note=result.note or _NOTE.format(observations=budget.num_observations, samples=budget.num_samples),
     )
     (folder / "page.md").write_text(page)
 

@@ -51,11 +51,13 @@ class Result(NamedTuple):
       table: its table; columns named `published ...` hold the published values.
       figure: its figure.
       claims: statements of the source, each with the difference that decides it.
+      note: units and errors of the table; `None` says that NLLs are in nats, with errors over the test observations.
     """
 
     table: pd.DataFrame
     figure: Figure
     claims: tuple[Claim, ...] = ()
+    note: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

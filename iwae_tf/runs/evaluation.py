@@ -171,7 +171,7 @@ def _draw_rolls(model: StateSpaceModel, x: np.ndarray, seed: int) -> Figure:
         "forecast from the line on": np.concatenate([x[:half], forecast]),
         "sample": model.sample(1, steps, seed=seed)[0],
     }
-    return plots.piano_rolls(rolls, start=half + 1)
+    return plots.piano_rolls(rolls, start={"forecast": half + 1})
 
 
 def _sample_rows(model: IWAE, run_data: RunData, n: int = 100) -> pd.DataFrame:

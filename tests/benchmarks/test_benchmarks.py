@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import breakdown, compare, compilation, distributions, floor, race, scaling, tables
+from benchmarks import breakdown, compare, compilation, distributions, floor, race, scaling, sequences, tables
 from benchmarks.cases import CASES, Case, Chain, decoder_sizes, encoder_sizes
 from benchmarks.gpu import executions, rate
 from benchmarks.turns import Contender, Settings, take_turns
@@ -166,3 +166,10 @@ def test_times_of_a_race():
     ]  # fmt: skip
     lines = race.draw(result).axes[0].lines
     assert [line.get_label()[0] for line in lines] == ["i", "J", "_"], "one entry of the legend for each contender"
+
+
+def test_sequences(tmp_path):
+    rolls = sequences.load_rolls(tmp_path, 7, count=5)  # no .mat file is there: noise in its place
+    assert rolls.shape == (5, 7, sequences.NUM_NOTES) and set(np.unique(rolls)) == {0, 255}
+    ours = sequences.Ours(rolls, num_samples=2, batch_size=2, size=3)
+    assert np.isfinite(ours.train(2)) and np.isfinite(ours.log_likelihood(rolls[:2] / 255, 4)).all()
