@@ -237,7 +237,7 @@ def check_batch(
 
 def takes_sequences(model: ObservationModel, data: Any) -> bool:
     """Returns whether data are sequences of different lengths, and the model is one of sequences."""
-    return None in getattr(model, "event_shape", ()) and sequences.are_sequences(data)
+    return model.built and None in model.event_shape and sequences.are_sequences(data)
 
 
 def unpack_validation_data(data: Any) -> Rows:
