@@ -135,9 +135,12 @@ class Npz(Npy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        with reporting_damage(self.path, *DAMAGE), np.load(self.path, allow_pickle=False) as arrays:
-            if self.is_sequential and "lengths" in arrays:
-                self.lengths = as_lengths(arrays["lengths"], np.full(self._num_rows, self.event_shape[0]))
+        if not self.is_sequential:
+            return
+        with reporting_damage(self.path, *DAMAGE, ValueError), np.load(self.path, allow_pickle=False) as arrays:
+            lengths = arrays.get("lengths")
+        if lengths is not None:
+            self.lengths = as_lengths(lengths, np.full(self._num_rows, self.event_shape[0]))
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[IO[bytes]]:

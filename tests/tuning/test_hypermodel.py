@@ -98,7 +98,9 @@ def test_defaults_are_those_of_the_command_line():
     parameters = inspect.signature(tuning.IWAEHyperModel).parameters
     defaults = {field.name: field.default for field in dataclasses.fields(options.SpaceOptions)}
     assert {name: parameters[name].default for name in defaults if name in parameters} == {
-        name: default for name, default in defaults.items() if name not in ("likelihood", "warm_up", "backward_samples")
+        name: default
+        for name, default in defaults.items()
+        if name not in ("network", "likelihood", "warm_up", "backward_samples")
     }
 
 
