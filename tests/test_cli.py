@@ -119,7 +119,7 @@ def test_a_run_is_not_overwritten_unasked(run):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--dataset", "cifar"), "digits, mnist, fashion_mnist, binarized_mnist, omniglot"),
+        (("--dataset", "cifar"), ", ".join(data.NAMES)),
         (("--objective", "vae"), ", ".join(sorted(objectives.NAMES))),
         (("--objective", "jackknife", "-k", "1"), "Received: order=1, num_samples=1"),
         (("--warm-up", "-1"), "warm_up"),

@@ -214,8 +214,8 @@ _POLYPHONIC = {
 }
 
 register("digits", _load_digits)
+for _name, _row in _TFDS.items():
+    register(_name, partial(_load_tfds, _name, *_row))
 register("digit_rows", _load_digit_rows)
 for _name, _file in _POLYPHONIC.items():
     register(_name, partial(load_polyphonic, _file))
-for _name, _row in _TFDS.items():
-    register(_name, partial(_load_tfds, _name, *_row))

@@ -108,7 +108,7 @@ def test_from_arrays_sets_parts_aside():
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match=r"digits, digit_rows, jsb, .*, mnist, .*, omniglot\. Received: 'cifar'"):
+    with pytest.raises(ValueError, match=r"digits, mnist, .*, omniglot, .*, piano_midi\. Received: 'cifar'"):
         data.load("cifar")
 
 

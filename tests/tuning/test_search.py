@@ -250,7 +250,7 @@ def test_command_line(tmp_path, monkeypatch):
         (("--backward-samples", "8"), "up to the number of samples, 5"),
         (("--objective", "iwae,vae"), "'vae'"),
         (("--objective", "jackknife", "-k", "1"), "num_samples=1"),
-        (("--dataset", "cifar"), "digits, digit_rows, jsb"),
+        (("--dataset", "cifar"), "digits, mnist"),
     ],
 )
 def test_bad_options(arguments, expected, tmp_path):
