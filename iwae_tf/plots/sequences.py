@@ -29,7 +29,7 @@ def piano_rolls(
       The `matplotlib.figure.Figure`.
 
     Raises:
-      ValueError: if there is no roll, or one is not `[time, notes]`.
+      ValueError: if there is no roll, one is not `[time, notes]`, or `start` has a title that no roll has.
 
     Example:
       ```python
@@ -39,6 +39,8 @@ def piano_rolls(
     """
     if not rolls:
         raise ValueError("Expected at least one roll. Received: none")
+    if unknown := set(start or {}) - set(rolls):
+        raise ValueError(f"Expected start to have titles of rolls. Received: {sorted(unknown)}")
     arrays = {title: np.asarray(roll, np.float32) for title, roll in rolls.items()}
     for title, roll in arrays.items():
         if roll.ndim != 2:

@@ -168,7 +168,7 @@ def _draw_rolls(model: StateSpaceModel, x: np.ndarray, seed: int) -> Figure:
     forecast = model.forecast(x[np.newaxis, :half], steps - half or 1, num_samples=16, seed=seed)[0, 0]
     rolls = {
         "data": x[:steps],
-        "forecast from the line on": np.concatenate([x[:half], forecast]),
+        "forecast": np.concatenate([x[:half], forecast]),
         "sample": model.sample(1, steps, seed=seed)[0],
     }
     return plots.piano_rolls(rolls, start={"forecast": half + 1})

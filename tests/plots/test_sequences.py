@@ -17,6 +17,8 @@ def test_rolls_show_the_notes_that_are_played_and_where_a_forecast_begins():
     assert not data.lines and list(forecast.lines[0].get_xdata()) == [3.5, 3.5]
     with pytest.raises(ValueError, match="at least one roll"):
         plots.piano_rolls({})
+    with pytest.raises(ValueError, match=r"titles of rolls. Received: \['other'\]"):
+        plots.piano_rolls({"data": roll}, start={"other": 3})
     with pytest.raises(ValueError, match=r"rolls \[time, notes\]. Received: shape \(3,\) of 'flat'"):
         plots.piano_rolls({"flat": np.zeros(3)})
 
