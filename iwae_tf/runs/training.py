@@ -217,7 +217,9 @@ def _write_hparams(config: Config, folder: Path, metrics: dict[str, Any]) -> Non
     """Shows the run in TensorBoard's HParams plugin, under its name and with its results."""
     hparams = {name: value for name, value in dataclasses.asdict(config).items() if name not in INCIDENTAL}
     results = {f"test_{name}": metrics["test"][name] for name in TEST_RESULTS if name in metrics["test"]}
-    results |= {"active_units": sum(metrics["active_units"].values()), "seconds": metrics["training"]["seconds"]}
+    if metrics["active_units"]:
+        results["active_units"] = sum(metrics["active_units"].values())
+    results["seconds"] = metrics["training"]["seconds"]
     with tf.summary.create_file_writer(str(folder / "tensorboard")).as_default(step=0):
         write_hparams(str(folder).removesuffix(".part"), hparams, [*results, "validation/epoch_elbo"])
         for name, value in results.items():
