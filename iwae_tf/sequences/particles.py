@@ -101,6 +101,7 @@ def run(
     stop_weight_gradients: bool = False,
     keep: bool = True,
     keep_means: bool = False,
+    keep_gradients: bool = True,
 ) -> Pass:
     """Moves, weights and resamples particles over time.
 
@@ -115,6 +116,7 @@ def run(
       stop_weight_gradients: whether the weights of the proposal get no gradient from its density.
       keep: whether to keep a record of the steps; otherwise memory does not grow with their number.
       keep_means: whether to keep the means of p(x_t|z_t, .).
+      keep_gradients: whether what is kept has gradients, unless a filter runs.
     """
     k, longest, batch = num_samples, steps.x.shape[0] or tf.shape(steps.x)[0], tf.shape(steps.x)[1]
     filters = filtering is not None and filtering.filters
@@ -172,8 +174,8 @@ def run(
 
     def body(t: tf.Tensor, state: State, arrays: list[tf.TensorArray], first: bool = False) -> tuple:
         state, record = advance(t, state, first)
-        # What a filter keeps serves no bound, and the backward pass would copy all of it in every step.
-        parts = map(tf.stop_gradient, record) if filters else record
+        # Where no path is followed, the backward pass would copy all that is kept in every step, for nothing.
+        parts = record if keep_gradients and not filters else map(tf.stop_gradient, record)
         return t + 1, state, [array.write(t, part) for array, part in zip(arrays, parts, strict=bool(arrays))]
 
     variables_of_loop = tf.constant(0), state, arrays

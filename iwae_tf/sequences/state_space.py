@@ -253,19 +253,25 @@ class StateSpaceModel(MultiSampleModel):
 
     @in_phase
     def infer(
-        self, posterior: Steps, num_samples: int, seed: tf.Tensor, filtering: Filtering | None = None
+        self,
+        posterior: Steps,
+        num_samples: int,
+        seed: tf.Tensor,
+        filtering: Filtering | None = None,
+        keep_gradients: bool = True,
     ) -> tuple[list[Pass], list[tf.Tensor]]:
-        """Draws z_1, ..., z_T ~ q(z|x), and resamples them on the way if `filtering` says so."""
-        result = self._run(posterior, num_samples, seed, filtering)
+        """Draws z_1, ..., z_T ~ q(z|x), and resamples them on the way if `filtering` says so.
+
+        The z have gradients if `keep_gradients` says so and no filter runs; those of their scores do not need them.
+        """
+        result = self._run(posterior, num_samples, seed, filtering, keep_gradients=keep_gradients)
         assert result.record is not None
         return [result], [tf.transpose(result.record.z, [1, 2, 0, 3])]
 
     @in_phase
-    def _run(
-        self, steps: Steps, num_samples: int, seed: tf.Tensor, filtering: Filtering | None, keep: bool = True
-    ) -> Pass:
+    def _run(self, steps: Steps, num_samples: int, seed: tf.Tensor, filtering: Filtering | None, **keep: bool) -> Pass:
         kl_weight = self.kl_weight if filtering is None else self.kl_weight * filtering.kl_weight
-        return particles.run(self, steps, num_samples, seed, filtering, kl_weight, keep=keep)
+        return particles.run(self, steps, num_samples, seed, filtering, kl_weight, **keep)
 
     @in_phase
     def posteriors(self, x: tf.Tensor, z: list[tf.Tensor], stop_weight_gradients: bool = False) -> list[Pass]:

@@ -45,6 +45,9 @@ class Batch:
         model = self.model
         self.state.extend(map(tf.identity, model.state()))
         posterior, options = model.posterior(self.x), filtering_options(self.objective)
+        if hasattr(model, "get_transition"):  # A model of sequences scores while it draws.
+            resampled = self.objective.num_backward < self.objective.num_particles
+            options["keep_gradients"] = bool(self.inference.path_weights) or resampled
         posteriors, z = model.infer(posterior, self.objective.num_particles, self.seed, **options)
         for layer, q in zip(model.encoder, posteriors, strict=True):
             if reparameterized and q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
