@@ -4,7 +4,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import keras
 import tensorflow as tf
@@ -47,7 +47,10 @@ class ObservationModel(keras.Model):
     Attributes:
       data_dtype: name of the dtype of the data that the model was fitted to; an export takes this dtype.
       programs: compiled functions that `compiling.cached` keeps.
+      is_sequential: whether an observation is a sequence, which the model scores while it draws.
     """
+
+    is_sequential: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -63,6 +66,18 @@ class ObservationModel(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.data_dtype: str | None = None
         self.programs: dict[tuple, Callable] = {}
+
+    def _adopt(self, networks: Iterable[keras.layers.Layer], expected: str) -> None:
+        """Checks the networks, gives seeds to those that have none, and makes the weight of the KL.
+
+        `expected` begins the error for what is not a Keras layer.
+        """
+        for i, layer in enumerate(networks):
+            if not isinstance(layer, keras.layers.Layer):
+                raise TypeError(f"{expected} Received: {layer!r}")
+            if getattr(layer, "seed", 0) is None:
+                layer.seed = random.derive(self.seed, i)
+        self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
 
     @property
     def event_shape(self) -> tuple[int, ...]:

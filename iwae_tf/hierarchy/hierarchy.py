@@ -47,12 +47,7 @@ class Hierarchy(ObservationModel):
                 "Expected as many encoder as decoder layers, at least one. "
                 f"Received: {len(self.encoder)} encoder and {len(self.decoder)} decoder layers"
             )
-        for i, layer in enumerate(self._networks()):
-            if not isinstance(layer, keras.layers.Layer):
-                raise TypeError(f"Expected a Keras layer that returns a tfd.Distribution. Received: {layer!r}")
-            if getattr(layer, "seed", 0) is None:
-                layer.seed = random.derive(self.seed, i)
-        self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
+        self._adopt(self._networks(), "Expected a Keras layer that returns a tfd.Distribution.")
         self._inference = Ladder(self) if ladder else BottomUp(self)
 
     @property

@@ -79,6 +79,7 @@ class StateSpaceModel(MultiSampleModel):
     """
 
     logs = (*LOGS, *OVER_TIME)
+    is_sequential = True
 
     def __init__(
         self,
@@ -102,12 +103,7 @@ class StateSpaceModel(MultiSampleModel):
         self.encoder, self.ladder = [proposal or transition], proposal is None
         if cell is None and initial is None:
             raise ValueError("Expected an initial layer, which returns p(z_1), or a cell. Received: neither")
-        for i, layer in enumerate(self._networks()):
-            if not isinstance(layer, keras.layers.Layer):
-                raise TypeError(f"Expected Keras layers as networks. Received: {layer!r}")
-            if getattr(layer, "seed", 0) is None:
-                layer.seed = random.derive(self.seed, i)
-        self.kl_weight = self.add_weight(shape=(), initializer="ones", trainable=False, name="kl_weight")
+        self._adopt(self._networks(), "Expected Keras layers as networks.")
         self._set_objective(Filtering(4) if objective is None else objective)
         if isinstance(emission, StochasticLayer):
             self.build((None, None, *emission.event_shape))

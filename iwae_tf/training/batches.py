@@ -45,7 +45,7 @@ class Batch:
         model = self.model
         self.state.extend(map(tf.identity, model.state()))
         posterior, options = model.posterior(self.x), filtering_options(self.objective)
-        if hasattr(model, "get_transition"):  # A model of sequences scores while it draws.
+        if model.is_sequential:  # It scores while it draws.
             resampled = self.objective.num_backward < self.objective.num_particles
             options["keep_gradients"] = bool(self.inference.path_weights) or resampled
         posteriors, z = model.infer(posterior, self.objective.num_particles, self.seed, **options)

@@ -96,7 +96,7 @@ def check_objective(model: Hierarchy, objective: Objective) -> None:
     wherever those come from.
     """
     objective.check_resampling()
-    if objective.filters and not hasattr(model, "get_transition"):
+    if objective.filters and not model.is_sequential:
         raise ValueError(f"Expected a model of sequences with {objective!r}. Received: {type(model).__name__}")
     if model.ladder and (objective.inference or objective.score_weights or objective.sleep):
         raise ValueError(
