@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cases import decoder_sizes, encoder_sizes
+from benchmarks.peers.jax_adam import adam
 
-LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-4
+EPSILON = 1e-4
 CHUNK = 5000  # samples of one image that `log_likelihood` decodes at once
 
 
@@ -132,12 +133,7 @@ def train(state, images, num_samples, batch_size, num_steps):
             return -jnp.mean(bound(log_weights(parameters, posterior, x, draws, num_samples)))
 
         value, gradient = jax.value_and_grad(loss)(parameters)
-        t += 1
-        m = jax.tree.map(lambda m, g: BETA_1 * m + (1 - BETA_1) * g, m, gradient)
-        v = jax.tree.map(lambda v, g: BETA_2 * v + (1 - BETA_2) * g * g, v, gradient)
-        rate, scale = LEARNING_RATE / (1 - BETA_1**t), 1 / jnp.sqrt(1 - BETA_2**t)
-        parameters = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) * scale + EPSILON), parameters, m, v)
-        return (parameters, m, v, t, key), value
+        return (*adam(parameters, m, v, t, gradient, EPSILON), key), value
 
     state, losses = jax.lax.scan(step, state, length=num_steps)
     return state, losses.mean()

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-7
+from benchmarks.peers.jax_adam import adam
+
+EPSILON = 1e-7
 
 
 class Vrnn:
@@ -134,12 +136,7 @@ def train(state, rolls, mean, num_samples, batch_size, num_steps):
         value, gradient = jax.value_and_grad(
             lambda p: -jnp.mean(filter_bound(p, x, mean, draws, num_samples))
         )(parameters)  # fmt: skip
-        t += 1
-        m = jax.tree.map(lambda m, g: BETA_1 * m + (1 - BETA_1) * g, m, gradient)
-        v = jax.tree.map(lambda v, g: BETA_2 * v + (1 - BETA_2) * g * g, v, gradient)
-        rate, scale = LEARNING_RATE / (1 - BETA_1**t), 1 / jnp.sqrt(1 - BETA_2**t)
-        parameters = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) * scale + EPSILON), parameters, m, v)
-        return (parameters, m, v, t, key), value
+        return (*adam(parameters, m, v, t, gradient, EPSILON), key), value
 
     state, losses = jax.lax.scan(step, state, length=num_steps)
     return state, losses.mean()
