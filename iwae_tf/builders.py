@@ -41,7 +41,11 @@ LIKELIHOODS: dict[str, Make] = {
     "normal": functools.partial(layers.IndependentNormal, scale="shared", min_scale=0.01),
     "logistic": layers.DiscretizedLogistic,
     "logistic-mixture": functools.partial(layers.DiscretizedLogistic, num_components=5),
+    "pixelcnn": functools.partial(layers.PixelCNN, condition="last"),
+    "pixelcnn-logistic": functools.partial(layers.PixelCNN, likelihood="logistic-mixture", condition="last"),
 }
+#: The likelihoods of binary data; the others take grey values.
+BINARY_LIKELIHOODS = ("bernoulli", "pixelcnn")
 
 
 def register(kind: Literal["posterior", "prior", "likelihood"], name: str, make: Make) -> None:
@@ -102,7 +106,8 @@ def mlp(
       prior: the prior of z_L: `"normal"`, `"mixture"`, `"vamp"`, `"maf"`, `"realnvp"` or another name that was
         registered; or a layer.
       likelihood: the likelihood of x: `"bernoulli"`, or for grey values in [0, 1] `"continuous-bernoulli"`,
-        `"normal"`, `"logistic"` or `"logistic-mixture"`, or another name that was registered; or a class of stochastic
+        `"normal"`, `"logistic"` or `"logistic-mixture"`; for images pixel by pixel `"pixelcnn"` or
+        `"pixelcnn-logistic"` (grey or colour values); or another name that was registered; or a class of stochastic
         layer.
       **kwargs: `objective`, `preprocessing`, `seed` and the other arguments of `IWAE`.
 

@@ -106,11 +106,13 @@ def check_run_options(options: RunOptions, choices: Mapping[str, Collection[str]
     for name, names in choices.items():
         if getattr(options, name, None) is not None:
             check_choice(getattr(options, name), name, names)
-    for name in ("num_samples", "epochs", "stages", "batch_size", "test_samples"):
+    for name in ("num_samples", "epochs", "stages", "batch_size", "test_samples", "pixel_layers", "pixel_filters"):
         check_count(getattr(options, name), name)
     for name in ("steps_per_execution", "limit", "first_samples", "diagnose_every", "patience"):
         if getattr(options, name) is not None:
             check_count(getattr(options, name), name)
+    if check_count(options.pixel_kernel, "pixel_kernel", minimum=3) % 2 == 0:
+        raise ValueError(f"Expected pixel_kernel to be odd. Received: {options.pixel_kernel}")
     if options.warm_up:
         check_count(options.warm_up, "warm_up")
     if options.event_shape is not None:

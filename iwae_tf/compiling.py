@@ -10,6 +10,14 @@ import keras
 import tensorflow as tf
 
 
+def has_fast_convolutions() -> bool:
+    """Returns whether XLA's convolutions are worth it.
+
+    On a CPU TensorFlow's own take a half to an eighth of the time; see docs/benchmarks.md.
+    """
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def function(python_function: Callable, **options: Any) -> Any:
     """Makes a `tf.function` of a Python function that is made anew for every model.
 

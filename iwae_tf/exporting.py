@@ -48,6 +48,8 @@ def export(
     | `sample` | `seed` int32[2], `num_samples` int32[] | `mean` of p(x given z_1), z from the prior |
     | `reconstruct` | `x` | `mean` of p(x given z_1), z_1 from q(z_1 given x) |
 
+    With a likelihood that shows draws, such as `layers.PixelCNN`, `mean` is a draw from p(x given z_1).
+
     A model of sequences has the endpoints of `sequences.endpoints`.
 
     Args:
@@ -146,7 +148,15 @@ def make_endpoints(model: IWAE, num_samples: int, fixed_seed: tf.Tensor) -> dict
         return map_rows(moments, x)
 
     def decode(z: tf.Tensor, z_top: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        return {"mean": model.generate(0, z, z_top).mean()}
+        rows = (z,) if z_top is None else (z, z_top)
+        if not getattr(model.observation_layer, "shows_draws", False):
+            return {"mean": model.generate(0, rows[0], rows[-1]).mean()}
+
+        def draw(row: tuple[tf.Tensor, ...]) -> tf.Tensor:
+            first, top = row[0][tf.newaxis], row[-1][tf.newaxis]
+            return model.show(model.generate(0, first, top), fixed_seed)[0]
+
+        return {"mean": tf.map_fn(draw, rows, fn_output_signature=z.dtype)}
 
     def sample(seed: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"mean": model.sample(num_samples, seed=seed)}

@@ -118,10 +118,14 @@ class IWAE(Hierarchy, MultiSampleModel):
         return self.infer(self.posterior(self.preprocess(x, seed)), (), random.fold_in(seed, 1))[0][0]
 
     def sample(self, n: int | tf.Tensor, seed: Seed | None = None) -> tf.Tensor:
-        """Draws n observations from the model: means of p(x|z_1) for z ~ p(z), `[n, *event_shape]`."""
+        """Draws n observations from the model: means of p(x|z_1) for z ~ p(z), `[n, *event_shape]`.
+
+        With a likelihood that shows draws, such as `layers.PixelCNN`, they are draws of x.
+        """
         if not tf.is_tensor(n):
             check_count(n, "n")
-        return self.descend(n, self.next_seed(seed))[0].mean()
+        seed = self.next_seed(seed)
+        return self.show(self.descend(n, seed)[0], seed)
 
     def impute(self, x: Array, num_samples: int = 1000, seed: Seed | None = None) -> tf.Tensor:
         """Fills the missing entries of x with estimates of their mean given the others; see `estimates.imputation`.

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from iwae_tf import random
+from iwae_tf import compiling, random
 from iwae_tf.checks import as_sizes
 from iwae_tf.types import Activation, Sizes
 
@@ -200,8 +200,7 @@ class _Convolutions(_Network):
         (self.kernel_size,) = as_sizes([kernel_size], "kernel_size")
         if not self.filters:
             raise ValueError(f"Expected filters for at least one convolution. Received: {filters!r}")
-        # On a CPU a step took eight times as long with XLA's convolutions as with TensorFlow's own.
-        self.supports_jit = bool(tf.config.list_logical_devices("GPU"))
+        self.supports_jit = compiling.has_fast_convolutions()
 
     def make_convolution(self, kind: type[keras.layers.Layer], i: int, filters: int) -> keras.layers.Layer:
         """Returns the i-th layer with weights, a Keras convolution of class `kind`."""

@@ -24,7 +24,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "network": ("mlp", "conv", "vrnn", "deep-markov"),
     "posterior": ("normal", "full", "mixture", "iaf", "planar", "realnvp"),
     "prior": ("normal", "mixture", "vamp", "maf", "realnvp"),
-    "likelihood": ("bernoulli", "continuous-bernoulli", "normal", "logistic", "logistic-mixture", "table"),
+    "likelihood": ("bernoulli", "continuous-bernoulli", "normal", "logistic", "logistic-mixture",
+                   "pixelcnn", "pixelcnn-logistic", "table"),
     "schedule": ("constant", "cosine", "burda"),
     "precision": ("float32", "float64", "mixed_bfloat16", "mixed_float16"),
     "tuner": ("random", "bayesian", "hyperband"),
@@ -67,6 +68,7 @@ class RunOptions(DataOptions):
         "Samples that are differentiated, chosen by weight: a number, all, or auto, which is a tenth and at least 8.",
     ] = "auto"
     beta: Annotated[float | None, "Weight of the KL in elbo, of the ELBO in ciwae. Default: 1 and 0.5."] = None
+    free_bits: Annotated[float | None, "KL in nats that each layer may have at no cost in elbo. Default: 0."] = None
     warm_up: Annotated[int, "Epochs over which the weight of the KL rises from 0 to 1."] = 0
     network: Annotated[
         str,
@@ -83,8 +85,12 @@ class RunOptions(DataOptions):
     latent_sizes: Annotated[tuple[int, ...], "Sizes of z_1, z_2, ...: 1 to 7 layers."] = (50,)
     hidden_sizes: Annotated[
         tuple[tuple[int, ...], ...] | None,
-        "Hidden widths for each of these layers. Default: 200x200,100x100,100x100,...",
+        "Hidden widths for each of these layers; with network conv its filters. "
+        "Default: 200x200,100x100,100x100,..., and 16x32 filters.",
     ] = None
+    pixel_layers: Annotated[int, "Layers of convolutions of the pixelcnn likelihoods."] = 1
+    pixel_filters: Annotated[int, "Channels of these layers."] = 32
+    pixel_kernel: Annotated[int, "Height and width of their kernels, an odd number."] = 7
     schedule: Annotated[
         str,
         "Learning rate: {names}; cosine falls to 0; burda has stages of 3^i epochs at 10^(-i/7) of it, and the paper's "

@@ -40,6 +40,10 @@ RECIPES: dict[str, Recipe] = {
         "An IWAE of MNIST with Burda's network of two stochastic layers, in three hours",
         {"dataset": "mnist", **_TWO_LAYERS, **_FAST, "first_epochs": 900, "epochs": 1200},
     ),
+    "mnist_iwae_2l_1h": Recipe(
+        "An IWAE of MNIST with Burda's network of two stochastic layers, in an hour",
+        {"dataset": "mnist", **_TWO_LAYERS, **_FAST, "first_epochs": 500, "epochs": 630},
+    ),
     "omniglot_iwae": Recipe(
         "An IWAE of Omniglot with Burda's network of one stochastic layer, in an hour",
         {"dataset": "omniglot", **_ONE_LAYER, **_FAST, "first_epochs": 1300, "epochs": 1700},

@@ -104,6 +104,10 @@ class ObservationModel(keras.Model):
         """Whether entries of x may be NaN, which stands for missing."""
         return self.incomplete or getattr(self.observation_layer, "allows_missing", False)
 
+    def observe(self, x: tf.Tensor) -> Any:
+        """Returns x, for `terms` and `score`, with what the likelihood computes from it alone, for any number of z."""
+        return x
+
     def next_seed(self, seed: Seed | None = None) -> tf.Tensor:
         """Returns `seed` as a stateless seed, or for `None` draws the model's next seed."""
         return random.next_seed(self.seed_generator) if seed is None else random.as_seed(seed)

@@ -152,7 +152,7 @@ def _make_rows(model: Hierarchy, refine: int, size: int, jit_compile: bool) -> P
 
     def score(x: tf.Tensor, num_samples: tf.Tensor, seed: tf.Tensor) -> Estimate:
         """Scores one observation, `[1, *event_shape]`."""
-        posterior = model.posterior(x)
+        posterior, observed = model.posterior(x), model.observe(x)
         seed = random.fold_in(seed, 1)
         if refine:
             proposal = refinement.refine(model, x, posterior, refine, random.fold_in(seed, -1))
@@ -162,7 +162,7 @@ def _make_rows(model: Hierarchy, refine: int, size: int, jit_compile: bool) -> P
             if refine:
                 return proposal.log_weights(size, chunk_seed)
             # The density itself, without the KL weights of the warm-up and the objective.
-            return model.terms(x, posterior, size, chunk_seed).log_weights()
+            return model.terms(observed, posterior, size, chunk_seed).log_weights()
 
         return Estimate(*(part[0] for part in stream(draw, num_samples, 1, size, dtype)))
 

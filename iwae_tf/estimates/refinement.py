@@ -26,13 +26,13 @@ class Proposal(NamedTuple):
 
     Attributes:
       model: the model.
-      x: `[batch, *event_shape]`, as the likelihood sees it.
+      observed: the result of `Hierarchy.observe` for x.
       posterior: the result of `Hierarchy.posterior` for x.
       components: for each layer, the refined distribution of its noise, flattened to `[batch, size]`.
     """
 
     model: Hierarchy
-    x: tf.Tensor
+    observed: Any
     posterior: Any
     components: list[FullNormal]
 
@@ -42,16 +42,17 @@ class Proposal(NamedTuple):
         Of each pair of samples a coin gives one to either component. Each sample alone has the density of the mixture,
         so the weights have the mean p(x) for any k.
         """
-        coins = random.uniform([-(-num_samples // 2), self.x.shape[0]], random.fold_in(seed, 0), self.x.dtype) < 0.5
-        refined = tf.reshape(tf.stack([coins, ~coins], 1), [-1, self.x.shape[0]])[:num_samples, :, tf.newaxis]
+        batch_size, dtype = self.components[0].loc.shape[0], self.components[0].dtype
+        coins = random.uniform([-(-num_samples // 2), batch_size], random.fold_in(seed, 0), dtype) < 0.5
+        refined = tf.reshape(tf.stack([coins, ~coins], 1), [-1, batch_size])[:num_samples, :, tf.newaxis]
         noise = []
         for i, component in enumerate(self.components):
             layer_seed = random.fold_in(seed, i + 1)  # of both components, since a sample takes one of them
-            own = random.normal([num_samples, *component.loc.shape], layer_seed, self.x.dtype)
+            own = random.normal([num_samples, *component.loc.shape], layer_seed, dtype)
             noise.append(tf.where(refined, component.sample(num_samples, seed=layer_seed), own))
         log_ratio = _log_density(self.components, noise) - _log_density_of_q(noise)
         # The mixture over q is (1 + ratio) / 2.
-        return _log_weights_of_q(self.model, self.x, self.posterior, noise) - (
+        return _log_weights_of_q(self.model, self.observed, self.posterior, noise) - (
             tf.nn.softplus(log_ratio) - math.log(2.0)
         )
 
@@ -76,6 +77,7 @@ def refine(model: Hierarchy, x: tf.Tensor, posterior: Any, num_steps: int, seed:
       arXiv:1703.09194 (path gradients); Hesterberg 1995, Technometrics 37 (defensive mixtures).
     """
     sizes = [math.prod(shape) for shape in model.latent_shapes]
+    observed = model.observe(x)
     start = [tf.zeros([x.shape[0], size, size + 1], x.dtype) for size in sizes]
 
     def step(i: tf.Tensor, values: list, means: list, squares: list) -> tuple[tf.Tensor, list, list, list]:
@@ -86,7 +88,7 @@ def refine(model: Hierarchy, x: tf.Tensor, posterior: Any, num_steps: int, seed:
                 component.sample(NUM_SAMPLES, seed=random.fold_in(step_seed, layer))
                 for layer, component in enumerate(_make_components(values))
             ]
-            target = _log_weights_of_q(model, x, posterior, noise) + _log_density_of_q(noise)
+            target = _log_weights_of_q(model, observed, posterior, noise) + _log_density_of_q(noise)
             fixed = _make_components([tf.stop_gradient(value) for value in values])
             # Summed over the observations, which have nothing in common.
             loss = -tf.reduce_sum(tf.reduce_mean(target - _log_density(fixed, noise), axis=0))
@@ -103,7 +105,7 @@ def refine(model: Hierarchy, x: tf.Tensor, posterior: Any, num_steps: int, seed:
     _, values, _, _ = tf.while_loop(
         lambda i, *_: i < num_steps, step, (tf.constant(0), start, zeros, zeros), parallel_iterations=1
     )
-    return Proposal(model, x, posterior, _make_components(values, WIDENING))
+    return Proposal(model, observed, posterior, _make_components(values, WIDENING))
 
 
 def _make_components(values: list[tf.Tensor], widening: float = 1.0) -> list[FullNormal]:
@@ -125,8 +127,8 @@ def _log_density_of_q(noise: list[tf.Tensor]) -> tf.Tensor:
     return tf.add_n([tf.reduce_sum(Normal(tf.zeros([], u.dtype), 1.0).log_prob(u), -1) for u in noise])
 
 
-def _log_weights_of_q(model: Hierarchy, x: tf.Tensor, posterior: Any, noise: list[tf.Tensor]) -> tf.Tensor:
+def _log_weights_of_q(model: Hierarchy, observed: Any, posterior: Any, noise: list[tf.Tensor]) -> tf.Tensor:
     """Returns log p(x, z) - log q(z|x) of the z that q makes from the noise, `[k, batch]`."""
     shaped = [tf.reshape(u, [*u.shape[:2], *shape]) for u, shape in zip(noise, model.latent_shapes, strict=True)]
     posteriors, z = model.infer_from_noise(posterior, shaped)
-    return model.score(x, z, posteriors).log_weights()
+    return model.score(observed, z, posteriors).log_weights()

@@ -12,6 +12,7 @@ from iwae_tf import random
 from iwae_tf.checks import check_choice, check_count
 from iwae_tf.compiling import cached_program
 from iwae_tf.evaluation.batches import preprocess_batches
+from iwae_tf.layers.observation import log_prob_of
 from iwae_tf.log_weights import effective_sample_size, log_mean_exp, standard_error
 from iwae_tf.model import IWAE
 from iwae_tf.types import Array
@@ -154,11 +155,13 @@ def _make_program(
     """Makes a function of x, its exact z (for `reverse`) and a seed to log weights `[chains, batch]` and acceptance."""
 
     def run(x: tf.Tensor, z: list[tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        observed = model.observe(x)
+
         def compute_densities(*z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             """Computes log p(x, z) and the log density of the start, `[chains, batch]`."""
             observation, *priors = model.generative(list(z))
             log_prior = tf.add_n([p.log_prob(z_l) for p, z_l in zip(priors, z, strict=True)])
-            joint = observation.log_prob(x) + log_prior
+            joint = log_prob_of(observation, observed) + log_prior
             if start == "prior":
                 return joint, log_prior
             return joint, tf.add_n([q.log_prob(z_l) for q, z_l in zip(model.posteriors(x, list(z)), z, strict=True)])

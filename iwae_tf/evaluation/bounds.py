@@ -59,10 +59,10 @@ def bounds(
     size = min(CHUNK, counts[-1])
 
     def draw(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        posterior = model.posterior(x)
+        posterior, observed = model.posterior(x), model.observe(x)
 
         def draw_chunk(i: tf.Tensor) -> tf.Tensor:
-            return model.terms(x, posterior, size, random.fold_in(seed, i)).log_weights()
+            return model.terms(observed, posterior, size, random.fold_in(seed, i)).log_weights()
 
         return tf.map_fn(draw_chunk, tf.range(-(-counts[-1] // size)), fn_output_signature=model.variable_dtype)
 

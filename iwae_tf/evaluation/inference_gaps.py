@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import pandas as pd
@@ -83,9 +84,9 @@ def inference_gaps(
     )
 
 
-def _estimate_elbo(model: IWAE, x: tf.Tensor, q: tfd.Distribution, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
+def _estimate_elbo(model: IWAE, observed: Any, q: tfd.Distribution, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
     z = [q.sample(num_samples, seed=seed)]
-    return tf.reduce_mean(model.score(x, z, [q]).log_weights(), axis=0)
+    return tf.reduce_mean(model.score(observed, z, [q]).log_weights(), axis=0)
 
 
 class _Ascent:
@@ -110,11 +111,13 @@ class _Ascent:
         self._start = [tf.identity(variable.value) for variable in self._state]
 
         def train(x: tf.Tensor, seed: tf.Tensor) -> None:
+            observed = model.observe(x)
+
             def step(i: tf.Tensor) -> tuple[tf.Tensor]:
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(self._parameters)
                     q, step_seed = self._make_gaussian(), random.fold_in(seed, i)
-                    loss = -tf.reduce_sum(_estimate_elbo(model, x, q, num_samples, step_seed))
+                    loss = -tf.reduce_sum(_estimate_elbo(model, observed, q, num_samples, step_seed))
                 optimizer.apply(tape.gradient(loss, self._parameters), self._parameters)
                 return (i + 1,)
 

@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 from iwae_tf.evaluation.decomposition import factorize
 from iwae_tf.evaluation.log_likelihood import log_likelihood
 from iwae_tf.hierarchy import Terms
+from iwae_tf.layers.observation import log_prob_of
 from iwae_tf.model import IWAE
 from iwae_tf.types import Array
 
@@ -83,7 +84,7 @@ class _WithoutInactive:
         observation, *priors = self._model.generative(z)
         log_q, log_p = ([self._log_prob(i, d[i], z[i]) for i in range(len(z))] for d in (posteriors, priors))
         kl = [q - p for q, p in zip(log_q, log_p, strict=True)]
-        return Terms(observation.log_prob(x), kl, tf.add_n(log_q))
+        return Terms(log_prob_of(observation, x), kl, tf.add_n(log_q))
 
     def _log_prob(self, i: int, distribution: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
         units = factorize(distribution)

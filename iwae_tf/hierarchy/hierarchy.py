@@ -17,6 +17,7 @@ from iwae_tf.hierarchy.ladder import Ladder
 from iwae_tf.hierarchy.terms import Terms
 from iwae_tf.layers.missing import ignore_missing
 from iwae_tf.layers.normal import as_normal
+from iwae_tf.layers.observation import Observed, log_prob_of
 
 #: A function from the number of a layer (0 for z_1) and the z drawn for it to the z that takes its place.
 Intervention = Callable[[int, tf.Tensor], tf.Tensor]
@@ -256,14 +257,26 @@ class Hierarchy(ObservationModel):
             observation = ignore_missing(observation)
         return [observation, *priors, self.prior()]
 
+    @in_phase
+    def observe(self, x: tf.Tensor) -> tf.Tensor | Observed:
+        layer = self.observation_layer
+        return Observed(x, layer.observe(x)) if hasattr(layer, "observe") else x
+
     def score(
-        self, x: tf.Tensor, z: list[tf.Tensor], posteriors: list[tfd.Distribution], analytic_kl: bool = False
+        self, x: tf.Tensor | Observed, z: list[tf.Tensor], posteriors: list[tfd.Distribution], analytic_kl: bool = False
     ) -> Terms:
-        """Scores given z under p and q; with `analytic_kl` the top layer's part of the KL is its expectation."""
+        """Scores given z under p and q.
+
+        Args:
+          x: data, or a result of `observe`.
+          z: list of z_1, ..., z_L, each `[k, batch, *event]`.
+          posteriors: their distributions under q.
+          analytic_kl: whether the top layer's part of the KL is its expectation.
+        """
         observation, *priors = self.generative(z)
         log_q = [q.log_prob(z_l) for q, z_l in zip(posteriors, z, strict=True)]
         kl = [log_q_l - p.log_prob(z_l) for log_q_l, p, z_l in zip(log_q, priors, z, strict=True)]
-        reconstruction = observation.log_prob(x)
+        reconstruction = log_prob_of(observation, x)
         if analytic_kl:
             try:
                 expected = posteriors[-1].kl_divergence(priors[-1])
@@ -276,7 +289,7 @@ class Hierarchy(ObservationModel):
         return Terms(reconstruction, kl, tf.add_n(log_q))
 
     def terms(
-        self, x: tf.Tensor, posterior: Any, num_samples: int, seed: tf.Tensor, analytic_kl: bool = False
+        self, x: tf.Tensor | Observed, posterior: Any, num_samples: int, seed: tf.Tensor, analytic_kl: bool = False
     ) -> Terms:
         """Samples z ~ q(z|x), `num_samples` for each observation, and scores it."""
         posteriors, z = self.infer(posterior, num_samples, seed)
@@ -299,10 +312,15 @@ class Hierarchy(ObservationModel):
             z.insert(0, p.sample(seed=random.fold_in(seed, len(self.decoder) - level)))
         return self.generate(0, z[0], z[-1]), z
 
+    def show(self, observation: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
+        """Returns what pictures and exports show of p(x|z_1): the mean, or a draw if the likelihood shows draws."""
+        shows_draws = getattr(self.observation_layer, "shows_draws", False)
+        return observation.sample(seed=random.fold_in(seed, -1)) if shows_draws else observation.mean()
+
     def reconstruction(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the mean of p(x|z_1) for one draw z_1 ~ q(z_1|x) each, `[batch, *event_shape]`."""
+        """Returns what `show` shows of p(x|z_1) for one draw z_1 ~ q(z_1|x) each, `[batch, *event_shape]`."""
         _, z = self.infer(self.posterior(x), (), seed)
-        return self.generate(0, z[0], z[-1]).mean()
+        return self.show(self.generate(0, z[0], z[-1]), seed)
 
     def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object

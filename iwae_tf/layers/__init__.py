@@ -3,7 +3,8 @@
 A layer has the name that `tfp.layers` gives it (`IndependentNormal`, `IndependentBernoulli`, `IndependentPoisson`,
 `MultivariateNormalTriL`), and otherwise the name of its distribution in `tfp.distributions` (`Categorical`,
 `ContinuousBernoulli`, `NegativeBinomial`) or in the literature (`RealNVP`, `VampPrior`). Every
-`ObservationLayer`, and `Categorical`, is independent over the entries of its event, whether its name says so or not.
+`ObservationLayer` except `PixelCNN`, and `Categorical`, is independent over the entries of its event, whether its name
+says so or not.
 """
 
 from iwae_tf.layers.base import StochasticLayer
@@ -21,6 +22,7 @@ from iwae_tf.layers.mixtures import NormalMixture
 from iwae_tf.layers.multivariate_normal import MultivariateNormalTriL
 from iwae_tf.layers.normal import IndependentNormal
 from iwae_tf.layers.observation import ObservationLayer
+from iwae_tf.layers.pixelcnn import PixelCNN
 from iwae_tf.layers.priors import GaussianMixture, StandardNormal, VampPrior
 from iwae_tf.layers.table_features import TableFeatures
 
@@ -41,6 +43,7 @@ __all__ = [
     "NegativeBinomial",
     "NormalMixture",
     "ObservationLayer",
+    "PixelCNN",
     "PlanarFlow",
     "RealNVP",
     "StandardNormal",

@@ -2,17 +2,35 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from iwae_tf.layers import rules
 from iwae_tf.layers.base import StochasticLayer
 from iwae_tf.layers.rules import Rule, Values
 from iwae_tf.types import Sizes
+
+
+class Observed(NamedTuple):
+    """Data, and what a likelihood computes from them alone, whatever z is.
+
+    Attributes:
+      x: `[*leading, *event_shape]`.
+      features: what `observe(x)` of the layer returned.
+    """
+
+    x: tf.Tensor
+    features: Any
+
+
+def log_prob_of(distribution: tfd.Distribution, x: tf.Tensor | Observed) -> tf.Tensor:
+    """Computes the log density of data, `[*batch]`."""
+    return distribution.log_prob_given(*x) if isinstance(x, Observed) else distribution.log_prob(x)
 
 
 class ObservationLayer(StochasticLayer):
@@ -23,6 +41,9 @@ class ObservationLayer(StochasticLayer):
     - `support`: the smallest and the largest value of the data, by default any finite number;
     - `apply_link(mean)`: the value of the first parameter at which the distribution has this mean, by default the mean
       itself;
+    - `observe(x)`: what the density of x takes from x alone, which is costly. It is computed once for any number of z,
+      and the distribution has a method `log_prob_given(x, observed)`;
+    - `shows_draws`: `True` if the mean takes many draws, so that pictures and exports show a draw in its place;
     - `shared`: the names of parameters that do not depend on the input. They are weights of the layer without a head,
       and `distribution` receives them as `parameter_shape(name)`, without leading axes.
 
@@ -54,6 +75,8 @@ class ObservationLayer(StochasticLayer):
 
     #: The smallest and the largest value of the data.
     support: tuple[float, float] = (-math.inf, math.inf)
+    #: Whether a draw stands for the mean.
+    shows_draws = False
     #: The names of the parameters that do not depend on the input.
     shared: tuple[str, ...] = ()
 

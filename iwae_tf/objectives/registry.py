@@ -64,7 +64,13 @@ def _takes(name: str, argument: str) -> bool:
     return name in NAMES and argument in inspect.signature(NAMES[name]).parameters
 
 
-def get(name: str, num_samples: int, beta: float | None = None, backward_samples: BackwardSamples = None) -> Objective:
+def get(
+    name: str,
+    num_samples: int,
+    beta: float | None = None,
+    backward_samples: BackwardSamples = None,
+    free_bits: float | None = None,
+) -> Objective:
     """Makes the objective of this name.
 
     Args:
@@ -73,6 +79,7 @@ def get(name: str, num_samples: int, beta: float | None = None, backward_samples
       beta: `beta` of the objective. `None` uses its default: 1 for the ELBO, 0.5 for CIWAE.
       backward_samples: number of samples to differentiate. `"auto"` is all of them for objectives without this
         argument, such as the ELBO.
+      free_bits: `free_bits` of the ELBO.
 
     Raises:
       ValueError: if the name is not registered, or the objective does not have an argument that is given.
@@ -84,7 +91,7 @@ def get(name: str, num_samples: int, beta: float | None = None, backward_samples
       ```
     """
     make = NAMES[check_choice(name, "objective", sorted(NAMES))]
-    options = {"beta": beta, "backward_samples": backward_samples}
+    options = {"beta": beta, "backward_samples": backward_samples, "free_bits": free_bits}
     if backward_samples == "auto" and not _takes(name, "backward_samples"):
         options["backward_samples"] = None
     options = {argument: value for argument, value in options.items() if value is not None}

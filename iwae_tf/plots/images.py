@@ -19,7 +19,7 @@ MAX_HEIGHT = 8.5
 
 
 def samples(model: IWAE, n: int = 64, seed: int = 0, *, ax: Panels | None = None) -> Figure:
-    """Draws a grid of n means of p(x|z) with z ~ p(z), for a model of images.
+    """Draws a grid of n means of p(x|z) with z ~ p(z), for a model of images; see `IWAE.sample`.
 
     Args:
       model: an `IWAE` whose observations are `[height, width]` or `[height, width, channels]`.
@@ -41,7 +41,7 @@ def samples(model: IWAE, n: int = 64, seed: int = 0, *, ax: Panels | None = None
     side = int(np.ceil(np.sqrt(check_count(n, "n"))))
     columns = _choose_columns(n, range(side, 2 * side + 1))
     images = as_images(model, model.sample(n, seed=seed))
-    return _draw_grid(images, columns, r"means of $p(x \mid z)$, $z \sim p(z)$", ax)
+    return _draw_grid(images, columns, rf"{_shown(model)}s of $p(x \mid z)$, $z \sim p(z)$", ax)
 
 
 def reconstructions(model: IWAE, x: Array, seed: int = 0, *, ax: Panels | None = None) -> Figure:
@@ -71,7 +71,7 @@ def reconstructions(model: IWAE, x: Array, seed: int = 0, *, ax: Panels | None =
     columns = _choose_columns(len(processed), range(columns, columns // 2, -1))
     rows = [images[i : i + columns] for i in range(0, len(processed), columns) for images in pair]
     rows = [np.concatenate([row, np.ones((columns - len(row), *row.shape[1:]))]) for row in rows]
-    title = r"$x$, and below it the mean of $p(x \mid z)$, $z \sim q(z \mid x)$"
+    title = rf"$x$, and below it the {_shown(model)} of $p(x \mid z)$, $z \sim q(z \mid x)$"
     return _draw_grid(np.concatenate(rows), columns, title, ax)
 
 
@@ -111,9 +111,9 @@ def interpolations(
         ends.append(posteriors[0].mean())
         top = z[-1] if top is None else top
     shares = tf.linspace(tf.zeros([], ends[0].dtype), 1, num_steps)
-    rows = [model.generate(0, (1 - share) * ends[0] + share * ends[1], top).mean() for share in shares]
+    rows = [model.show(model.generate(0, (1 - share) * ends[0] + share * ends[1], top), key) for share in shares]
     images = tf.reshape(tf.stack(rows, 1), [-1, *model.event_shape])
-    title = r"means of $p(x \mid z)$ between the codes of two $x$"
+    title = rf"{_shown(model)}s of $p(x \mid z)$ between the codes of two $x$"
     return _draw_grid(as_images(model, images), num_steps, title, ax)
 
 
@@ -142,14 +142,21 @@ def manifold(model: IWAE, n: int = 20, span: float = 0.99, *, ax: Panels | None 
     along = stats.norm.ppf(np.linspace((1 - span) / 2, (1 + span) / 2, check_count(n, "n")))
     grid = np.stack(np.meshgrid(along, along[::-1]), -1).reshape(-1, 2)
     z = tf.constant(grid, model.dtype_policy.variable_dtype)
-    images = model.generate(0, z, z).mean()
-    return _draw_grid(as_images(model, images), n, r"means of $p(x \mid z)$ over the plane of $z$", ax, along)
+    images = model.show(model.generate(0, z, z), random.as_seed(0))
+    return _draw_grid(
+        as_images(model, images), n, rf"{_shown(model)}s of $p(x \mid z)$ over the plane of $z$", ax, along
+    )
 
 
 def check_plane(model: IWAE) -> None:
     """Raises a `ValueError` if the model's latent space is not a plane."""
     if model.latent_shapes != [(2,)]:
         raise ValueError(f"Expected one stochastic layer of two units. Received: latent shapes {model.latent_shapes}")
+
+
+def _shown(model: IWAE) -> str:
+    """Returns what pictures show of p(x|z), in a word."""
+    return "draw" if getattr(model.observation_layer, "shows_draws", False) else "mean"
 
 
 def is_image(event_shape: Sequence[int]) -> bool:

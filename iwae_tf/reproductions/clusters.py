@@ -63,7 +63,7 @@ def _draw_components(run: TrainedRun, clusters: pd.Series, labels: np.ndarray) -
     loc, scale = np.asarray(prior.loc), np.exp(np.asarray(prior.log_scale))
     noise = random.normal([SHOWN, *loc.shape], random.as_seed(0)).numpy()
     z = tf.reshape(tf.constant(loc + scale * noise), [-1, LATENT_SIZE])
-    images = as_images(run.model, run.model.generate(0, z, z).mean())
+    images = as_images(run.model, run.model.show(run.model.generate(0, z, z), random.as_seed(0)))
     images = images.reshape(SHOWN, len(loc), *images.shape[1:])
     with open_panels(None, len(loc), 5, (PAGE, 0.42 * -(-len(loc) // 5) + 0.1)) as (figure, panels):
         for c, ax in enumerate(panels):

@@ -1,5 +1,6 @@
 """The model of a configuration."""
 
+import functools
 from typing import Any, Protocol
 
 import keras
@@ -83,14 +84,23 @@ def _build_of_observations(config: Config, splits: DataDescription) -> IWAE:
     }
     likelihood = config.likelihood or "bernoulli"
     if likelihood != "table":
-        # Every likelihood but Bernoulli takes grey values.
-        preprocessing = StochasticBinarization() if likelihood == "bernoulli" else Grey()
-        options |= {"likelihood": likelihood, "mean": splits.mean, "preprocessing": preprocessing}
+        preprocessing = StochasticBinarization() if likelihood in builders.BINARY_LIKELIHOODS else Grey()
+        options |= {"likelihood": _find_likelihood(config), "mean": splits.mean, "preprocessing": preprocessing}
     if likelihood == "table":
         columns = getattr(splits, "columns", ())
         if not columns or config.network == "conv":
             raise ValueError(f"Expected a table of columns, and network 'mlp'. Received: {config}")
         return builders.tabular(columns, config.latent_sizes, config.hidden_sizes, **options)
     if config.network == "conv":
-        return builders.conv(splits.event_shape, config.latent_sizes[0], **options)
+        filters: dict[str, Any] = {} if config.hidden_sizes is None else {"filters": config.hidden_sizes[0]}
+        return builders.conv(splits.event_shape, config.latent_sizes[0], **filters, **options)
     return builders.mlp(splits.event_shape, config.latent_sizes, config.hidden_sizes, **options)
+
+
+def _find_likelihood(config: Config) -> builders.Make:
+    """Returns the function that makes the likelihood of a configuration."""
+    make = builders.LIKELIHOODS[config.likelihood or "bernoulli"]
+    if not str(config.likelihood).startswith("pixelcnn"):
+        return make
+    sizes = {"num_layers": config.pixel_layers, "filters": config.pixel_filters, "kernel_size": config.pixel_kernel}
+    return functools.partial(make, **sizes)

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from iwae_tf import plots, random
+from iwae_tf.builders import BINARY_LIKELIHOODS
 from iwae_tf.files import read_json, write_whole
 from iwae_tf.runs import pages
 from iwae_tf.runs.config import INCIDENTAL, Config
@@ -186,7 +187,12 @@ def _identify_bound(config: Config) -> tuple:
     log_weights = random.normal([objective.num_particles, 8], random.as_seed(0))
     values = np.round(objective.bound(log_weights).numpy(), 4)
     weights = objective.num_particles, objective.kl_weight, objective.free_bits
-    return config.source, config.likelihood or "bernoulli", weights, tuple(values)
+    return config.source, _is_binary(config) or config.likelihood, weights, tuple(values)
+
+
+def _is_binary(config: Config) -> bool:
+    """Returns whether a run models binary data."""
+    return (config.likelihood or "bernoulli") in BINARY_LIKELIHOODS
 
 
 def _find_differences(runs: Iterable[str], configs: Mapping[str, Config]) -> pd.DataFrame:
@@ -212,7 +218,7 @@ def _find_obstacles(configs: Mapping[str, Config], table: pd.DataFrame) -> Itera
     datasets = sorted({config.source for config in configs.values()})
     if len(datasets) > 1:
         yield f"The runs have different data sets, {', '.join(datasets)}: their likelihoods cannot be compared."
-    binary = {config.likelihood in (None, "bernoulli") for config in configs.values()}
+    binary = {_is_binary(config) for config in configs.values()}
     if len(binary) > 1:
         yield (
             "Some runs model binary images and others grey ones: the first have probabilities and the others densities "

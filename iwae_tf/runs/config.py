@@ -46,7 +46,7 @@ class Config(RunOptions):
 
     def __post_init__(self) -> None:
         check_run_options(self, choices())
-        if self.beta is not None or self.backward_samples not in (None, "auto"):
+        if self.beta is not None or self.free_bits is not None or self.backward_samples not in (None, "auto"):
             self.make_objective()
         if self.first_samples is not None:
             self.make_objective(self.first_samples)
@@ -77,7 +77,9 @@ class Config(RunOptions):
 
     def make_objective(self, num_samples: int | None = None) -> objectives.Objective:
         """Makes the objective of the run, or the same with another number of samples."""
-        return objectives.get(self.objective, num_samples or self.num_samples, self.beta, self.backward_samples)
+        return objectives.get(
+            self.objective, num_samples or self.num_samples, self.beta, self.backward_samples, self.free_bits
+        )
 
     def __repr__(self) -> str:
         values = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))

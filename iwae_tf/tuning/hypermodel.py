@@ -144,7 +144,8 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         if not objectives.takes_beta(values["objective"]):
             values["beta"] = None
         values["latent_sizes"] = tuple(max(1, latent_size // 2**i) for i in range(depth))
-        values["hidden_sizes"] = tuple((max(1, hidden_size // 2**i),) * 2 for i in range(depth))
+        if self.options.get("network") != "conv":  # whose filters stay as they are
+            values["hidden_sizes"] = tuple((max(1, hidden_size // 2**i),) * 2 for i in range(depth))
         return runs.Config(**{**self.options, **values, **options})
 
     def build(self, hp: keras_tuner.HyperParameters) -> IWAE:
