@@ -121,6 +121,13 @@ _ENTRIES = (
         "One learning rate and early stopping in place of the best of several; without MNIST the rows of digits.",
     ),
     Entry(
+        "pixelcnn",
+        "NLL, KL and active units of VAEs with independent pixels and with a PixelCNN, and of a PixelCNN without z",
+        "Gulrajani et al. 2017, PixelVAE, arXiv:1611.05013; van den Oord et al. 2016, arXiv:1601.06759",
+        "One layer of convolutions, and 40 epochs, except with the paper budget. The PixelCNN alone has the same "
+        "networks and a KL that counts 100 times, so that z is not used.",
+    ),
+    Entry(
         "objectives",
         "every objective of the package under the same protocol",
         f"{RAINFORTH}; Tucker et al. 2018, arXiv:1810.04152; Le et al. 2019, arXiv:1805.10469",
