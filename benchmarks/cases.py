@@ -94,3 +94,26 @@ CASES = (
     Case(50, 20, 2, steps=120),
     Case(5000, 100),
 )
+
+
+class Convolution(NamedTuple):
+    """A convolution with padding, of images with these sizes; a transposed one enlarges them by its stride."""
+
+    height: int
+    width: int
+    channels: int
+    filters: int
+    kernel: tuple[int, int]
+    stride: int = 1
+    transposed: bool = False
+
+
+#: Those of the convolutional networks of MNIST, and of the stacks of a PixelCNN.
+CONVOLUTIONS = {
+    "encoder, 28x28x1 to 16, stride 2": Convolution(28, 28, 1, 16, (3, 3), 2),
+    "encoder, 14x14x16 to 32, stride 2": Convolution(14, 14, 16, 32, (3, 3), 2),
+    "decoder, 7x7x32 to 32, stride 2": Convolution(7, 7, 32, 32, (3, 3), 2, transposed=True),
+    "decoder, 14x14x32 to 16, stride 2": Convolution(14, 14, 32, 16, (3, 3), 2, transposed=True),
+    "vertical stack, 28x28x16 to 32, 3x5": Convolution(28, 28, 16, 32, (3, 5)),
+    "horizontal stack, 28x28x16 to 32, 1x3": Convolution(28, 28, 16, 32, (1, 3)),
+}

@@ -39,14 +39,17 @@ def write_page(name, paths):
     (DOCS / "reproductions" / f"{name}.md").write_text("\n".join(parts))
 
 
-def make_table(done):
-    """Returns the table of all reproductions: how many claims hold, and which are contradicted."""
+def make_table(done, page):
+    """Returns the table of all reproductions: how many claims hold, and which are contradicted.
+
+    A reproduction that is not done here keeps the rows that it has on the page.
+    """
     rows = []
     for name, entry in NAMES.items():
-        for path in done.get(name, [None]):
-            if path is None:
-                rows.append([f"`{name}`", entry.source, "not run yet", *[""] * 4])
-                continue
+        if name not in done:
+            kept = re.findall(rf"^\| (\[`{name}`\].*) \|$", page, re.M)
+            rows += [row.split(" | ") for row in kept] or [[f"`{name}`", entry.source, "not run yet", *[""] * 4]]
+        for path in done.get(name, []):
             claims = pd.read_csv(path / "claims.csv")
             counts = [int((claims.verdict == verdict).sum()) for verdict in VERDICTS]
             missing = "; ".join(claims.statement[claims.verdict == "no"])
@@ -67,7 +70,7 @@ def main():
     for name, paths in done.items():
         write_page(name, paths)
     page = DOCS / "reproductions.md"
-    table = f"<!-- table -->\n{make_table(done)}\n<!-- end of the table -->"
+    table = f"<!-- table -->\n{make_table(done, page.read_text())}\n<!-- end of the table -->"
     page.write_text(re.sub("<!-- table -->.*<!-- end of the table -->", lambda _: table, page.read_text(), flags=re.S))
 
 

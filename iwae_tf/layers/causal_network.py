@@ -116,24 +116,26 @@ class CausalNetwork(keras.layers.Layer):
         from_maps = [layer.read_maps(maps) for layer in self.chain]
 
         def draw_row(r: tf.Tensor, windows: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            row, stacks, features = slice(r, r + 1), [], None
+            stacks, features = [], None
             for i, layer in enumerate(self.chain):
                 if i:
                     windows[i] = _push(windows[i], features, 1)
                 stacks.append(layer.vertical(windows[i]))
-                features = gate(tf.add_n([stacks[i], *(part[:, row] for part in from_maps[i][:1])]))
+                features = gate(tf.add_n([stacks[i], *(_take(part, r, 1) for part in from_maps[i][:1])]))
+            uniforms_r, maps_r, bias_r = _take(uniforms, r, 1), _take(maps, r, 1), _take(bias, r, 0)
+            from_maps_r = [[_take(part, r, 1) for part in parts[1:]] for parts in from_maps]
 
             def draw_column(c: tf.Tensor, windows: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-                here, features = (slice(None), row, slice(c, c + 1)), None
+                features = None
                 for i, layer in enumerate(self.chain):
                     if i:
                         windows[i] = _push(windows[i], features, 2)
-                    stack = layer.horizontal(windows[i], stacks[i][:, :, c : c + 1])
-                    stack = tf.add_n([stack, *(part[here] for part in from_maps[i][1:])])
+                    stack = layer.horizontal(windows[i], _take(stacks[i], c, 2))
+                    stack = tf.add_n([stack, *(_take(part, c, 2) for part in from_maps_r[i])])
                     features = layer.leave(stack, features)
                 hidden = multiply(features, self.hidden)
-                outputs = self._compute_outputs(hidden, maps[here], bias[here[1:]])
-                pixel = draw_pixel(outputs[:, 0, 0], uniforms[:, r, c])
+                outputs = self._compute_outputs(hidden, _take(maps_r, c, 2), _take(bias_r, c, 1))
+                pixel = draw_pixel(outputs[:, 0, 0], uniforms_r[:, 0, c])
                 windows[0] = _push(windows[0], self._centre(pixel)[:, tf.newaxis, tf.newaxis], 2)
                 return pixel, windows
 
@@ -145,10 +147,8 @@ class CausalNetwork(keras.layers.Layer):
             """Draws parts of an image one after the other; what a layer reads of those before starts as zeros."""
 
             def step(i: tf.Tensor, windows: list[tf.Tensor], parts: tf.TensorArray) -> tuple:
-                part, moved = draw(i, list(windows))
-                # Slices at i have an unknown length to TensorFlow.
-                moved = [tf.ensure_shape(new, old.shape) for new, old in zip(moved, windows, strict=True)]
-                return i + 1, moved, parts.write(i, part)
+                part, windows = draw(i, list(windows))
+                return i + 1, windows, parts.write(i, part)
 
             sizes = [channels, *[self.filters] * (self.num_layers - 1)]
             empty = [
@@ -186,3 +186,8 @@ class CausalNetwork(keras.layers.Layer):
 def _push(window: tf.Tensor, new: tf.Tensor, axis: int) -> tf.Tensor:
     """Drops the first row (axis 1) or column (axis 2) of a window, and appends a new one."""
     return tf.concat([window[:, 1:] if axis == 1 else window[:, :, 1:], new], axis)
+
+
+def _take(values: tf.Tensor, i: tf.Tensor, axis: int) -> tf.Tensor:
+    """Takes one index of an axis, and keeps the axis."""
+    return tf.gather(values, [i], axis=axis)

@@ -60,6 +60,6 @@ def evaluate(trained: Runs) -> Result:
                                                      run.model.sample(SHOWN, seed=0)], 0))  # fmt: skip
             rows = np.squeeze(images).reshape(3, SHOWN, *images.shape[1:3])
             ax.imshow(np.concatenate(np.concatenate(rows, axis=1), axis=1), cmap="gray_r", vmin=0, vmax=1)
-            ax.set_title(name)
+            ax.set_title(f"{name}: test images, reconstructions, samples", fontsize="small")
             ax.axis("off")
     return Result(table, figure, compare_likelihoods(trained, claims))

@@ -6,8 +6,19 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import breakdown, compare, compilation, distributions, floor, race, scaling, sequences, tables
-from benchmarks.cases import CASES, Case, Chain, decoder_sizes, encoder_sizes
+from benchmarks import (
+    breakdown,
+    compare,
+    compilation,
+    convolutions,
+    distributions,
+    floor,
+    race,
+    scaling,
+    sequences,
+    tables,
+)
+from benchmarks.cases import CASES, CONVOLUTIONS, Case, Chain, decoder_sizes, encoder_sizes
 from benchmarks.gpu import executions, rate
 from benchmarks.turns import Contender, Settings, take_turns
 
@@ -173,3 +184,12 @@ def test_sequences(tmp_path):
     assert rolls.shape == (5, 7, sequences.NUM_NOTES) and set(np.unique(rolls)) == {0, 255}
     ours = sequences.Ours(rolls, num_samples=2, batch_size=2, size=3)
     assert np.isfinite(ours.train(2)) and np.isfinite(ours.log_likelihood(rolls[:2] / 255, 4)).all()
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_products_over_patches_are_convolutions(name):
+    ours = convolutions.Ours(None, 1, 2, name=name)
+    direct, patches = (
+        f(CONVOLUTIONS[name], ours._x, ours._kernel) for f in (convolutions._convolve, convolutions._convolve_patches)
+    )
+    np.testing.assert_allclose(direct, patches, atol=1e-4)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from iwae_tf import options, runs, tuning
+from iwae_tf import data, layers, options, runs, tuning
 from iwae_tf.runs.config import choices
 from tests.fixtures import invoke
 
@@ -41,3 +41,24 @@ def test_backward_samples_of_the_command_line(text, expected, monkeypatch):
 
 def test_other_backward_samples_are_refused():
     assert "expected auto, all or an integer" in " ".join(invoke("train", "--backward-samples", "some").output.split())
+
+
+def test_pixelcnn_and_convolutions_have_their_sizes():
+    config = runs.Config(
+        network="conv", hidden_sizes=((4, 6),), latent_sizes=(2,), likelihood="pixelcnn", pixel_layers=2,
+        pixel_filters=5, pixel_kernel=3, objective="elbo", num_samples=1, free_bits=0.5,
+    )  # fmt: skip
+    model = runs.build(config, data.load("digits", 20))
+    network = model.decoder[0].causal_network
+    assert (network.num_layers, network.filters, network.kernel_size, network.condition) == (2, 5, 3, "last")
+    assert model.encoder[0].network.filters == (4, 6) and model.decoder[0].network.filters == (6, 4)
+    assert model.objective.free_bits == 0.5 and isinstance(model.preprocessing, layers.StochasticBinarization)
+
+
+def test_bad_sizes_of_pixelcnn():
+    with pytest.raises(ValueError, match=r"pixel_kernel to be odd. Received: 4"):
+        runs.Config(pixel_kernel=4)
+    with pytest.raises(ValueError, match="pixel_filters"):
+        runs.Config(pixel_filters=0)
+    with pytest.raises(ValueError, match=r"free_bits with one of elbo only. Received: free_bits=1.0 with 'iwae'"):
+        runs.Config(free_bits=1.0)
