@@ -30,13 +30,14 @@ class BestEpoch(keras.callbacks.Callback):
     def __init__(self, run: str | os.PathLike, patience: int, losses: Iterable[float] = ()) -> None:
         super().__init__()
         self._path, self._patience = Path(run) / WEIGHTS, check_count(patience, "patience")
-        self._losses = list(losses)
+        self._losses = [loss if np.isfinite(loss) else np.inf for loss in losses]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         loss = (logs or {}).get("val_loss")
         if loss is None:
             raise ValueError("Expected validation data with patience. Received: none")
-        if loss < min(self._losses, default=float("inf")):
+        loss = loss if np.isfinite(loss) else np.inf  # an epoch without a finite loss is never the best
+        if loss < min(self._losses, default=np.inf):
             with write_whole(self._path, overwrite=True) as part, part.open("wb") as file:
                 np.savez(file, **{str(i): value for i, value in enumerate(self.model.get_weights())})
         self._losses.append(loss)
@@ -48,5 +49,6 @@ class BestEpoch(keras.callbacks.Callback):
         return bool(self._losses) and len(self._losses) - int(np.argmin(self._losses)) > self._patience
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        with np.load(self._path) as values:
-            self.model.set_weights([values[str(i)] for i in range(len(values))])
+        if self._path.exists():  # unless no loss was finite
+            with np.load(self._path) as values:
+                self.model.set_weights([values[str(i)] for i in range(len(values))])

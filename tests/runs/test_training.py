@@ -11,6 +11,7 @@ import pytest
 import iwae_tf
 from iwae_tf import reproductions, runs
 from iwae_tf.runs import loading
+from iwae_tf.training.early_stopping import WEIGHTS, BestEpoch
 
 SMALL = runs.Config(latent_sizes=(3,), hidden_sizes=((8,),), num_samples=2, epochs=1, test_samples=10)
 
@@ -100,6 +101,21 @@ def test_patience_ends_with_the_best_weights(tmp_path):
     for options in ({"ema": 0.9}, {"first_epochs": 1, "first_samples": 1}):
         with pytest.raises(ValueError, match="Expected patience without first_epochs and ema"):
             dataclasses.replace(config, **options)
+
+
+def test_patience_without_a_finite_loss(tmp_path):
+    """Training ends, and the weights stay as they are; a finite loss after others is the best."""
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.build((None, 1))
+    best = BestEpoch(tmp_path, 2)
+    best.set_model(model)
+    model.stop_training = False
+    for epoch in range(3):
+        best.on_epoch_end(epoch, {"val_loss": float("nan")})
+    assert model.stop_training and best.has_ended
+    best.on_train_end()
+    best.on_epoch_end(3, {"val_loss": 1.0})
+    assert not best.has_ended and (tmp_path / WEIGHTS).exists()
 
 
 def test_patience_survives_an_interrupt(tmp_path, monkeypatch):
