@@ -28,7 +28,7 @@ SHOWN = 8
 
 
 def configure(budget: Budget, workspace: Workspace) -> Configs:
-    """Returns the runs: convolutional networks of binarised MNIST, in an hour the first two, or perceptrons of digits."""
+    """Returns the runs: convolutional networks of binarised MNIST (in an hour the first two), or perceptrons."""
     options: dict[str, Any] = {"schedule": "cosine", "learning_rate": 2e-3, "batch_size": 100}
     if "mnist" in budget.datasets:
         options |= {"dataset": "binarized_mnist", "network": "conv", "hidden_sizes": ((32, 64),), "latent_sizes": (32,)}
