@@ -19,7 +19,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "objective": (
         "ciwae", "ciwae-dreg", "dreg", "elbo", "fivo", "iwae", "iwae-sampled", "jackknife", "miwae", "miwae-dreg",
-        "piwae", "piwae-dreg", "renyi", "rws", "rws-dreg", "stl", "vr-max", "wake-sleep",
+        "nvil", "ovis", "piwae", "piwae-dreg", "reinforce", "renyi", "rws", "rws-dreg", "stl", "tvo", "vimco", "vr-max",
+        "wake-sleep",
     ),
     "network": ("mlp", "conv", "vrnn", "deep-markov"),
     "posterior": ("normal", "full", "mixture", "iaf", "planar", "realnvp"),

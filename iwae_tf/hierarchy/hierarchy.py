@@ -37,6 +37,7 @@ class Hierarchy(ObservationModel):
         prior: keras.layers.Layer,
         skip: bool = False,
         ladder: bool = False,
+        baseline: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -49,6 +50,9 @@ class Hierarchy(ObservationModel):
             )
         self._adopt(self._networks(), "Expected a Keras layer that returns a tfd.Distribution.")
         self._inference = Ladder(self) if ladder else BottomUp(self)
+        self.baseline = baseline
+        if baseline is not None and getattr(baseline, "seed", 0) is None:
+            baseline.seed = random.derive(self.seed, len(self._networks()))
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -111,6 +115,8 @@ class Hierarchy(ObservationModel):
                 "Expected data, encoder, decoder and prior to agree on the event shapes of x, z_1, ..., z_L. "
                 f"Received: {shapes} from the data and the encoder, {generated[::-1]} from the decoder and the prior"
             )
+            if self.baseline is not None and not self.baseline.built:
+                self.baseline.build((None, *shapes[0]))
         self._event_shapes, self.built = shapes, True
         if self.incomplete:  # raises at once if the likelihood cannot leave out missing entries
             with tf.init_scope():
@@ -146,9 +152,16 @@ class Hierarchy(ObservationModel):
         This is q(z_1|x), or for a ladder the list of Gaussians that it merges on its way down. Where entries of an
         incomplete x are missing, the encoder sees 0.
         """
-        if self.incomplete:
-            x = tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
-        return self._inference.posterior(x, stop_weight_gradients)
+        return self._inference.posterior(self._fill_missing(x), stop_weight_gradients)
+
+    def _fill_missing(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.math.is_nan(x), tf.zeros_like(x), x) if self.incomplete else x
+
+    @in_phase
+    def predict_baseline(self, x: tf.Tensor) -> tf.Tensor:
+        """Predicts how far the log weights of each observation are from those of others, `[batch]`."""
+        prediction = self.baseline(self._fill_missing(x))  # type: ignore[misc]
+        return tf.cast(tf.reshape(prediction, [-1]), self.dtype_policy.variable_dtype)
 
     @in_phase
     def infer(
@@ -313,4 +326,5 @@ class Hierarchy(ObservationModel):
             "prior": serialize(self.prior),
             "skip": self.skip,
             "ladder": self.ladder,
+            "baseline": serialize(self.baseline),
         }
