@@ -15,6 +15,7 @@ from iwae_tf.hierarchy import summary
 from iwae_tf.hierarchy.bottom_up import BottomUp, build_layer, call_layer
 from iwae_tf.hierarchy.ladder import Ladder
 from iwae_tf.hierarchy.terms import Terms
+from iwae_tf.layers.discrete import is_discrete
 from iwae_tf.layers.missing import ignore_missing
 from iwae_tf.layers.normal import as_normal
 
@@ -81,6 +82,14 @@ class Hierarchy(ObservationModel):
             _, z = self.infer(self.posterior(all_missing), (), tf.zeros(2, tf.int32))
             return bool(np.isfinite(z[0]).all())
 
+    @functools.cached_property
+    def is_discrete(self) -> bool:
+        """Whether some latent variables are discrete: densities of z then have no gradient for it."""
+        with tf.init_scope():
+            x = tf.zeros([1, *self.event_shape], self.dtype_policy.variable_dtype)
+            _, z = self.infer(self.posterior(x), (), tf.zeros(2, tf.int32))
+            return any(map(is_discrete, self.generative(z)[1:]))
+
     def state(self) -> list[Any]:
         """Returns the variables that a call of q, p or the prior changes: moving averages and states of seeds."""
         parts = {id(part): part for layer in self._networks() for part in layer._flatten_layers()}
@@ -88,7 +97,14 @@ class Hierarchy(ObservationModel):
             variable
             for part in parts.values()
             for variable in (*part._non_trainable_variables, *(seed.state for seed in part._seed_generators))
+            if variable is not getattr(part, "temperature", None)  # which no call changes
         ]
+
+    @property
+    def temperatures(self) -> list[keras.Variable]:
+        """The temperatures of relaxed variables, scalars."""
+        found = (getattr(layer, "temperature", None) for layer in self._networks())
+        return [variable for variable in found if variable is not None]
 
     def _networks(self) -> tuple[keras.layers.Layer, ...]:
         return *self.encoder, *self.decoder, self.prior

@@ -13,6 +13,7 @@ from iwae_tf.layers.categorical import Categorical
 from iwae_tf.layers.columns import Column
 from iwae_tf.layers.continuous_bernoulli import ContinuousBernoulli
 from iwae_tf.layers.counts import IndependentPoisson, NegativeBinomial
+from iwae_tf.layers.discrete import BernoulliPrior, CategoricalPrior, OneHotCategorical
 from iwae_tf.layers.flow_posteriors import InverseAutoregressiveFlow, PlanarFlow, RealNVP
 from iwae_tf.layers.flow_priors import AutoregressiveFlow
 from iwae_tf.layers.heterogeneous import Heterogeneous
@@ -22,11 +23,14 @@ from iwae_tf.layers.multivariate_normal import MultivariateNormalTriL
 from iwae_tf.layers.normal import IndependentNormal
 from iwae_tf.layers.observation import ObservationLayer
 from iwae_tf.layers.priors import GaussianMixture, StandardNormal, VampPrior
+from iwae_tf.layers.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from iwae_tf.layers.table_features import TableFeatures
 
 __all__ = [
     "AutoregressiveFlow",
+    "BernoulliPrior",
     "Categorical",
+    "CategoricalPrior",
     "Column",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
@@ -41,8 +45,11 @@ __all__ = [
     "NegativeBinomial",
     "NormalMixture",
     "ObservationLayer",
+    "OneHotCategorical",
     "PlanarFlow",
     "RealNVP",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
     "StandardNormal",
     "StochasticBinarization",
     "StochasticLayer",

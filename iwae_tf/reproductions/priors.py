@@ -1,4 +1,4 @@
-"""Every prior in a VAE."""
+"""Every prior of continuous variables in a VAE."""
 
 from iwae_tf import builders
 from iwae_tf.reproductions.budgets import Budget, Configs
@@ -9,7 +9,8 @@ from iwae_tf.reproductions.workspace import Workspace
 
 def configure(budget: Budget, workspace: Workspace) -> Configs:
     """Returns a run of each prior, the standard normal first."""
-    return {name: budget.config("elbo", 1, prior=name) for name in budget.thin(list(builders.PRIORS))}
+    names = [name for name in builders.PRIORS if name not in builders.DISCRETE]
+    return {name: budget.config("elbo", 1, prior=name) for name in budget.thin(names)}
 
 
 def evaluate(trained: Runs) -> Result:
