@@ -126,13 +126,13 @@ class Hierarchy(ObservationModel):
             for layer, above in zip(self.decoder, reversed(shapes[1:]), strict=True):
                 skipped = shapes[-1] if self.skip and len(generated) > 1 else ()
                 generated.append(build_layer(layer, (sum(above + skipped),) if skipped else above))
+            if self.baseline is not None and not self.baseline.built:
+                self.baseline.build((None, *shapes[0]))
         if shapes != generated[::-1]:
             raise ValueError(
                 "Expected data, encoder, decoder and prior to agree on the event shapes of x, z_1, ..., z_L. "
                 f"Received: {shapes} from the data and the encoder, {generated[::-1]} from the decoder and the prior"
             )
-            if self.baseline is not None and not self.baseline.built:
-                self.baseline.build((None, *shapes[0]))
         self._event_shapes, self.built = shapes, True
         if self.incomplete:  # raises at once if the likelihood cannot leave out missing entries
             with tf.init_scope():

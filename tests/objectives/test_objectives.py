@@ -129,7 +129,7 @@ def test_special_cases_of_advantages_agree():
 
 @pytest.mark.parametrize("make", [objectives.VIMCO, objectives.OVIS, objectives.REINFORCE, objectives.Thermodynamic])
 def test_the_others_are_at_least_one(make):
-    with pytest.raises(ValueError, match="num_samples must be an integer of 2 or more. Received: num_samples=1"):
+    with pytest.raises(ValueError, match=r"num_samples must be an integer of 2 or more. Received: num_samples=1"):
         make(1)
     assert objectives.REINFORCE(1, baseline="learned").num_particles == 1
 
@@ -300,11 +300,11 @@ def test_names_of_groups_divide_the_samples():
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, "3", None])
 def test_bad_number_of_samples(k):
     for name, make in objectives.NAMES.items():
-        with pytest.raises(ValueError, match="must be (a positive integer|an integer of 2 or more)"):
+        with pytest.raises(ValueError, match=r"must be (a positive integer|an integer of 2 or more)"):
             make(k)
         assert name
     for make in (lambda k: objectives.MIWAE(k, 2), lambda k: objectives.PIWAE(2, k)):
-        with pytest.raises(ValueError, match="must be (a positive integer|an integer of 2 or more)"):
+        with pytest.raises(ValueError, match=r"must be (a positive integer|an integer of 2 or more)"):
             make(k)
 
 
