@@ -154,7 +154,7 @@ def _make_figures(
         figures["aggregated_posterior"] = plots.aggregated_posterior(
             model, splits.test, splits.test_labels, units, seed
         )
-    if model.latent_shapes == [(2,)]:
+    if model.latent_shapes == [(2,)] and not model.is_discrete:
         if is_image(model.event_shape):
             figures["manifold"] = plots.manifold(model)
         figures["posteriors"] = plots.posteriors({run.name: model}, first[:3], seed=seed)

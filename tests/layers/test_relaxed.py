@@ -173,3 +173,17 @@ def test_models_of_relaxed_variables(x, name, tmp_path):
 
 def test_every_discrete_name_has_a_prior():
     assert set(builders.DISCRETE) <= set(builders.POSTERIORS) & set(builders.PRIORS)
+
+
+@pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", builders.DISCRETE)
+def test_other_precisions(x, name, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        make = objectives.ImportanceWeighted if "relaxed" in name else objectives.VIMCO
+        model = small_model(2, make(4), posterior=name)
+        model.compile("sgd")
+        found = model._gradients(tf.constant(x))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert all(np.isfinite(g).all() and g.dtype == ("float64" if policy == "float64" else "float32") for g in found)
