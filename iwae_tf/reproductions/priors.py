@@ -10,7 +10,9 @@ from iwae_tf.reproductions.workspace import Workspace
 def configure(budget: Budget, workspace: Workspace) -> Configs:
     """Returns a run of each prior, the standard normal first."""
     names = [name for name in builders.PRIORS if name not in builders.DISCRETE]
-    return {name: budget.config("elbo", 1, prior=name) for name in budget.thin(names)}
+    # The default is the same as "normal", and other reproductions have that run.
+    priors = {name: None if name == "normal" else name for name in budget.thin(names)}
+    return {name: budget.config("elbo", 1, prior=prior) for name, prior in priors.items()}
 
 
 def evaluate(trained: Runs) -> Result:
