@@ -8,7 +8,6 @@ from iwae_tf import evaluation
 from iwae_tf.plots.panels import HEIGHT, PAGE, open_panels
 from iwae_tf.reproductions.budgets import Budget, Configs
 from iwae_tf.reproductions.results import (
-    Claim,
     Pairs,
     Result,
     Runs,
@@ -74,11 +73,6 @@ def evaluate(trained: Runs) -> Result:
     for n in depths:
         for better, worse in (("VIMCO", "REINFORCE"), ("OVIS", "VIMCO"), ("TVO", "VIMCO"), ("RWS", "REINFORCE")):
             pairs[f"{better} is better than {worse}, {count_layers(n)}"] = ((n, better), (n, worse))
-    claims = list(compare_likelihoods(trained, pairs))
-    for n in depths:
-        snr = table.loc[n]["encoder SNR"]
-        if {"OVIS", "VIMCO"} <= set(snr.index):
-            claims.append(Claim(f"the SNR of OVIS is above VIMCO's, {count_layers(n)}", snr["OVIS"] - snr["VIMCO"]))
     with open_panels(None, len(depths), len(depths), (PAGE, HEIGHT)) as (figure, panels):
         for ax, n in zip(panels, depths, strict=True):
             part = table.loc[n].iloc[::-1]
@@ -86,7 +80,7 @@ def evaluate(trained: Runs) -> Result:
             if "published NLL" in part:
                 ax.plot(part["published NLL"], list(part.index), "x", color="grey")
             ax.set(xlabel="NLL \u00b1 2 standard errors (nats)", title=count_layers(n))
-    return Result(table, figure, tuple(claims), _NOTE.format(first.budget.num_samples))
+    return Result(table, figure, compare_likelihoods(trained, pairs), _NOTE.format(first.budget.num_samples))
 
 
 def measure_snr(run: TrainedRun) -> float:
