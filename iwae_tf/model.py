@@ -97,8 +97,8 @@ class IWAE(Hierarchy, MultiSampleModel):
         baseline: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        if baseline is None and objective is not None and (objective.inference or objective).learns_baseline:
-            baseline = Baseline()
+        if baseline is None and isinstance(objective, Objective):
+            baseline = Baseline() if (objective.inference or objective).learns_baseline else None
         super().__init__(
             encoder,
             decoder,
