@@ -25,6 +25,10 @@ POSTERIORS: dict[str, Make] = {
     "iaf": layers.InverseAutoregressiveFlow,
     "planar": layers.PlanarFlow,
     "realnvp": layers.RealNVP,
+    "bernoulli": layers.IndependentBernoulli,
+    "categorical": functools.partial(layers.OneHotCategorical, num_classes=10),
+    "relaxed-bernoulli": layers.RelaxedBernoulli,
+    "relaxed-categorical": functools.partial(layers.RelaxedOneHotCategorical, num_classes=10),
 }
 #: Priors by name: functions of the size of z_L, and of whether q(z_L|.) reads values in [0, 1].
 PRIORS: dict[str, Make] = {
@@ -33,7 +37,14 @@ PRIORS: dict[str, Make] = {
     "vamp": lambda size, unit: layers.VampPrior(100, activation="sigmoid" if unit else "linear"),
     "maf": lambda size, unit: layers.AutoregressiveFlow(size),
     "realnvp": lambda size, unit: layers.AutoregressiveFlow(size, kind="realnvp"),
+    "bernoulli": lambda size, unit: layers.BernoulliPrior(size),
+    "categorical": lambda size, unit: layers.CategoricalPrior(size, num_classes=10),
+    "relaxed-bernoulli": lambda size, unit: layers.BernoulliPrior(size, temperature=0.5),
+    "relaxed-categorical": lambda size, unit: layers.CategoricalPrior(size, num_classes=10, temperature=0.5),
 }
+#: Names of the posteriors of discrete variables and their relaxations. Their prior has the same name, and the
+#: conditionals between layers are of the same kind.
+DISCRETE = ("bernoulli", "categorical", "relaxed-bernoulli", "relaxed-categorical")
 #: Likelihoods of values in [0, 1] by name: functions of an event shape, the keywords of `StochasticLayer`, and `mean`.
 LIKELIHOODS: dict[str, Make] = {
     "bernoulli": layers.IndependentBernoulli,
@@ -85,7 +96,7 @@ def mlp(
     activation: Activation = "tanh",
     mean: npt.ArrayLike | None = None,
     posterior: str | Make = "normal",
-    prior: str | keras.layers.Layer = "normal",
+    prior: str | keras.layers.Layer | None = None,
     likelihood: str | Make = "bernoulli",
     **kwargs: Any,
 ) -> IWAE:
@@ -102,9 +113,12 @@ def mlp(
       activation: activation of the hidden layers.
       mean: training mean of the data in [0, 1], where the output bias starts; see `layers.ObservationLayer`.
       posterior: the layers of q: `"normal"`, `"full"`, `"mixture"`, `"iaf"`, `"planar"`, `"realnvp"` or another name
-        that was registered; or a class of stochastic layer.
-      prior: the prior of z_L: `"normal"`, `"mixture"`, `"vamp"`, `"maf"`, `"realnvp"` or another name that was
-        registered; or a layer.
+        that was registered; or a class of stochastic layer. For discrete z it is `"bernoulli"` or `"categorical"`, and
+        for their relaxations `"relaxed-bernoulli"` or `"relaxed-categorical"`, with 10 classes for each of the
+        variables, whose number is the latent size; the layers of p(z_l|z_{l+1}) are then of the same kind.
+      prior: the prior of z_L: `"normal"`, `"mixture"`, `"vamp"`, `"maf"`, `"realnvp"`, a name of discrete z as for the
+        posterior, or another name that was registered; or a layer. `None` is the posterior's name for discrete z, and
+        otherwise `"normal"`.
       likelihood: the likelihood of x: `"bernoulli"`, or for grey values in [0, 1] `"continuous-bernoulli"`,
         `"normal"`, `"logistic"` or `"logistic-mixture"`; for images pixel by pixel `"pixelcnn"` or
         `"pixelcnn-logistic"` (grey or colour values); or another name that was registered; or a class of stochastic
@@ -115,8 +129,8 @@ def mlp(
       An `IWAE`.
 
     Raises:
-      ValueError: if the two sequences of sizes differ in length or hold anything but positive integers, or a name is
-        unknown.
+      ValueError: if the two sequences of sizes differ in length or hold anything but positive integers, a name is
+        unknown, or only one of posterior and prior is that of discrete variables.
 
     Example:
       ```python
@@ -179,7 +193,7 @@ def conv(
     activation: Activation = "gelu",
     mean: npt.ArrayLike | None = None,
     posterior: str | Make = "normal",
-    prior: str | keras.layers.Layer = "normal",
+    prior: str | keras.layers.Layer | None = None,
     likelihood: str | Make = "bernoulli",
     **kwargs: Any,
 ) -> IWAE:
@@ -215,7 +229,7 @@ def conv(
     return IWAE(
         encoder=[find_name(POSTERIORS, posterior, "posterior")(latent_size, network=encoder)],
         decoder=[observation],
-        prior=_make_prior(prior, latent_size, observation, 1),
+        prior=_make_prior(prior, posterior, latent_size, observation, 1),
         **kwargs,
     )
 
@@ -227,7 +241,7 @@ def _mirror(
     hidden_sizes: Sequence[Sizes],
     activation: Activation,
     posterior: str | Make = "normal",
-    prior: str | keras.layers.Layer = "normal",
+    prior: str | keras.layers.Layer | None = None,
     **kwargs: Any,
 ) -> IWAE:
     """Makes an IWAE of perceptrons that mirror each other.
@@ -242,16 +256,15 @@ def _mirror(
         )
     make_posterior = find_name(POSTERIORS, posterior, "posterior")
     networks: list[dict[str, Any]] = [{"hidden": hidden, "activation": activation} for hidden in hidden_sizes]
-    decoder = [
-        layers.IndependentNormal(size, **network) for size, network in zip(latent_sizes[:-1], networks[1:], strict=True)
-    ]
+    make_conditional = make_posterior if posterior in DISCRETE else layers.IndependentNormal
+    decoder = [make_conditional(size, **network) for size, network in zip(latent_sizes[:-1], networks[1:], strict=True)]
     observation = likelihood(**networks[0])
     if features:
         networks[0] = {"network": MLP(hidden_sizes[0], activation, features), "activation": activation}
     return IWAE(
         encoder=[make_posterior(size, **network) for size, network in zip(latent_sizes, networks, strict=True)],
         decoder=[*reversed(decoder), observation],
-        prior=_make_prior(prior, latent_sizes[-1], observation, len(latent_sizes)),
+        prior=_make_prior(prior, posterior, latent_sizes[-1], observation, len(latent_sizes)),
         **kwargs,
     )
 
@@ -267,10 +280,21 @@ def _mean_keyword(mean: npt.ArrayLike | None) -> dict[str, npt.ArrayLike]:
 
 
 def _make_prior(
-    choice: str | keras.layers.Layer, size: int, observation: keras.layers.Layer, num_layers: int
+    choice: str | keras.layers.Layer | None,
+    posterior: str | Make,
+    size: int,
+    observation: keras.layers.Layer,
+    num_layers: int,
 ) -> keras.layers.Layer:
-    """Makes the prior that is registered under a name, or returns a layer as it is."""
+    """Makes the prior that is registered under a name or fits the posterior, or returns a layer as it is."""
+    if choice is None:
+        choice = str(posterior) if posterior in DISCRETE else "normal"
     if not isinstance(choice, str):
         return choice
+    if isinstance(posterior, str) and choice != posterior and (choice in DISCRETE or posterior in DISCRETE):
+        raise ValueError(
+            "Expected the prior of discrete variables to have the posterior's name. "
+            f"Received: posterior={posterior!r}, prior={choice!r}"
+        )
     unit = num_layers == 1 and getattr(observation, "support", None) == (0, 1)
     return find_name(PRIORS, choice, "prior")(size, unit)

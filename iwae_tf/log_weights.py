@@ -33,6 +33,25 @@ def normalized_weights(log_weights: tf.Tensor) -> tf.Tensor:
     return tf.nn.softmax(log_weights, axis=0)
 
 
+def log_share_of_others(log_weights: tf.Tensor) -> tf.Tensor:
+    """Computes log (1 - w~_i), the log of what the other samples have of the weight: `[k, ...]` -> `[k, ...]`.
+
+    It is exact for a sample of nearly all weight too, where 1 - w~_i would lose its digits. With one sample it is -inf.
+
+    Example:
+      ```python
+      log_weights.log_share_of_others(tf.math.log([[1.0], [3.0]]))  # log [[0.75], [0.25]]
+      ```
+    """
+    log_shares = log_weights - tf.reduce_logsumexp(log_weights, axis=0)
+    # Only the largest weight can have more than half of the total.
+    k = log_weights.shape[0]
+    is_largest = tf.one_hot(tf.argmax(log_weights, axis=0), k, axis=0, on_value=True, off_value=False)
+    others = tf.where(is_largest, tf.constant(-math.inf, log_shares.dtype), log_shares)
+    shares = tf.where(is_largest, tf.zeros_like(log_shares), tf.exp(log_shares))
+    return tf.where(is_largest, tf.reduce_logsumexp(others, axis=0), tf.math.log1p(-shares))
+
+
 def effective_sample_size(log_weights: tf.Tensor) -> tf.Tensor:
     """Computes (sum w)^2 / sum w^2 over the first axis, in [1, k] (Kong 1992): `[k, ...]` -> `[...]`.
 

@@ -12,6 +12,7 @@ from iwae_tf.checks import check_count
 from iwae_tf.estimates import imputation
 from iwae_tf.hierarchy import Hierarchy
 from iwae_tf.layers.base import StochasticLayer
+from iwae_tf.networks import Baseline
 from iwae_tf.objectives import Objective
 from iwae_tf.training.multi_sample_model import MultiSampleModel
 from iwae_tf.types import Array, Seed
@@ -47,7 +48,9 @@ class IWAE(Hierarchy, MultiSampleModel):
         then have one axis each.
       ladder: whether inference goes down from the top and merges the evidence of x with p(z_l|z_{l+1}), see
         `hierarchy.ladder.Ladder`. Both networks must follow one bound: not `Combined`, `PIWAE`, or wake-sleep with
-        score gradients or a sleep phase.
+        score gradients or a sleep phase, or an objective of discrete latent variables.
+      baseline: network from x, `[n, *event_shape]`, to a prediction of its log weights, `[n, 1]`, for objectives that
+        learn a baseline. Default: `networks.Baseline()` if the objective is one of them.
       **kwargs: as for any `keras.Model`.
 
     Attributes:
@@ -91,14 +94,18 @@ class IWAE(Hierarchy, MultiSampleModel):
         incomplete: bool = False,
         skip: bool = False,
         ladder: bool = False,
+        baseline: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
+        if baseline is None and isinstance(objective, Objective):
+            baseline = Baseline() if (objective.inference or objective).learns_baseline else None
         super().__init__(
             encoder,
             decoder,
             prior,
             skip,
             ladder,
+            baseline,
             preprocessing=preprocessing,
             seed=seed,
             incomplete=incomplete,

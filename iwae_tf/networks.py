@@ -16,7 +16,7 @@ from iwae_tf import compiling, random
 from iwae_tf.checks import as_sizes
 from iwae_tf.types import Activation, Sizes
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "ResidualMLP"]
+__all__ = ["MLP", "Baseline", "ConvDecoder", "ConvEncoder", "ResidualMLP"]
 
 
 class _Network(keras.layers.Layer):
@@ -110,6 +110,43 @@ class MLP(_Network):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MLP":
         return cls(**{**config, "first": keras.saving.deserialize_keras_object(config["first"])})
+
+
+@keras.saving.register_keras_serializable(package="iwae_tf")
+class Baseline(_Network):
+    """A perceptron from x to one number, the baseline of `objectives.REINFORCE(k, baseline="learned")`.
+
+    Args:
+      hidden: widths of the hidden layers.
+      activation: activation of the hidden layers.
+      seed: integer seed of the initial weights. `None` takes a seed from the model.
+      **kwargs: as for any `keras.layers.Layer`.
+
+    Raises:
+      ValueError: if `hidden` holds anything but positive integers.
+
+    References:
+      Mnih & Gregor 2014, Neural Variational Inference and Learning in Belief Networks, arXiv:1402.0030, section 2.3.
+
+    Example:
+      ```python
+      networks.Baseline((16,))(tf.zeros([5, 8])).shape  # [5, 1]
+      ```
+    """
+
+    def __init__(
+        self, hidden: Sizes = (100,), activation: Activation = "tanh", seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(activation, seed, **kwargs)
+        self.hidden = as_sizes(hidden, "hidden")
+
+    def make_layers(self, input_shape: tuple[int | None, ...]) -> Sequence[keras.layers.Layer]:
+        dense = (keras.layers.Dense(width, **self.make_options(i)) for i, width in enumerate(self.hidden))
+        last = keras.layers.Dense(1, **{**self.make_options(len(self.hidden)), "activation": None})
+        return [keras.layers.Flatten(dtype=self.dtype_policy), *dense, last]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "hidden": self.hidden}
 
 
 class _ResidualBlock(keras.layers.Layer):

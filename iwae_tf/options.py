@@ -19,11 +19,18 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "objective": (
         "ciwae", "ciwae-dreg", "dreg", "elbo", "fivo", "iwae", "iwae-sampled", "jackknife", "miwae", "miwae-dreg",
-        "piwae", "piwae-dreg", "renyi", "rws", "rws-dreg", "stl", "vr-max", "wake-sleep",
+        "nvil", "ovis", "piwae", "piwae-dreg", "reinforce", "renyi", "rws", "rws-dreg", "stl", "tvo", "vimco", "vr-max",
+        "wake-sleep",
     ),
     "network": ("mlp", "conv", "vrnn", "deep-markov"),
-    "posterior": ("normal", "full", "mixture", "iaf", "planar", "realnvp"),
-    "prior": ("normal", "mixture", "vamp", "maf", "realnvp"),
+    "posterior": (
+        "normal", "full", "mixture", "iaf", "planar", "realnvp",
+        "bernoulli", "categorical", "relaxed-bernoulli", "relaxed-categorical",
+    ),
+    "prior": (
+        "normal", "mixture", "vamp", "maf", "realnvp",
+        "bernoulli", "categorical", "relaxed-bernoulli", "relaxed-categorical",
+    ),
     "likelihood": ("bernoulli", "continuous-bernoulli", "normal", "logistic", "logistic-mixture",
                    "pixelcnn", "pixelcnn-logistic", "table"),
     "schedule": ("constant", "cosine", "burda"),
@@ -76,7 +83,7 @@ class RunOptions(DataOptions):
         "Model",
     ] = "mlp"
     posterior: Annotated[str, "Posterior q(z|x): {names}."] = "normal"
-    prior: Annotated[str, "Prior p(z): {names}."] = "normal"
+    prior: Annotated[str | None, "Prior p(z): {names}. Default: normal, or for discrete z the posterior's."] = None
     likelihood: Annotated[
         str | None, "Likelihood p(x|z): {names}. Default: bernoulli, or for a file the one that fits its values."
     ] = None
@@ -135,7 +142,7 @@ class SpaceOptions:
     objective: Annotated[NameSpace, "Objectives, as for train."] = RunOptions.objective
     beta: Annotated[FloatSpace | None, "Beta of the objectives that have one, as for train."] = None
     posterior: Annotated[NameSpace, "Posteriors, as for train."] = RunOptions.posterior
-    prior: Annotated[NameSpace, "Priors, as for train."] = RunOptions.prior
+    prior: Annotated[NameSpace | None, "Priors, as for train."] = RunOptions.prior
     likelihood: Annotated[str | None, "Likelihood, as for train."] = RunOptions.likelihood
     warm_up: Annotated[int, "Epochs of warm-up, as for train."] = RunOptions.warm_up
     backward_samples: Annotated[

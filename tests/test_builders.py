@@ -1,16 +1,29 @@
+import itertools
+import re
+
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 import iwae_tf
-from iwae_tf import builders, layers, objectives
+from iwae_tf import builders, evaluation, layers, objectives, plots
+from iwae_tf.hierarchy import summary
 
 XLA = True
 SHAPE = (8, 8, 1)
-TABLES = {"posterior": builders.POSTERIORS, "prior": builders.PRIORS, "likelihood": builders.LIKELIHOODS}
-#: Every name in at least one of as many models as the longest table has names.
+CONTINUOUS = [name for name in builders.POSTERIORS if name not in builders.DISCRETE]
+CONTINUOUS_PRIORS = [name for name in builders.PRIORS if name not in builders.DISCRETE]
+#: Every name in one of as many models as there are posteriors; discrete variables have the prior of their own.
 CHOICES = [
-    {kind: list(table)[i % len(table)] for kind, table in TABLES.items()} for i in range(max(map(len, TABLES.values())))
+    {"posterior": posterior, "prior": prior, "likelihood": likelihood}
+    for posterior, prior, likelihood in zip(
+        [*CONTINUOUS, *builders.DISCRETE],
+        [*itertools.islice(itertools.cycle(CONTINUOUS_PRIORS), len(CONTINUOUS)), *builders.DISCRETE],
+        itertools.cycle(builders.LIKELIHOODS),
+        strict=False,
+    )
 ]
 
 
@@ -18,7 +31,10 @@ def small(builder=iwae_tf.mlp, **options):
     sizes = {"latent_sizes": (3,), "hidden_sizes": ((8,),)} if builder is iwae_tf.mlp else {"latent_size": 3}
     mode = "dynamic" if options.get("likelihood", "bernoulli") in builders.BINARY_LIKELIHOODS else "none"
     preprocessing = layers.StochasticBinarization(mode)
-    objective = objectives.ImportanceWeighted(5)
+    make = (
+        objectives.VIMCO if options.get("posterior") in ("bernoulli", "categorical") else objectives.ImportanceWeighted
+    )
+    objective = make(5)
     return builder(SHAPE, **{**sizes, "preprocessing": preprocessing, "objective": objective, "seed": 0, **options})
 
 
@@ -91,3 +107,60 @@ def test_a_name_is_registered_once(kind):
         builders.register(kind, "other", 3)
     with pytest.raises(ValueError, match="kind must be one of posterior, prior, likelihood"):
         builders.register("decoder", "other", layers.IndependentNormal)
+
+
+@pytest.mark.parametrize("name", builders.DISCRETE)
+def test_discrete_names_choose_what_fits_them(name):
+    """The prior by default, and the conditionals between layers, of the same sizes."""
+    model = small(latent_sizes=(4, 3), hidden_sizes=((8,), (8,)), posterior=name)
+    (q1, q2), (p1, _) = model.encoder, model.decoder
+    assert type(q1) is type(q2) is type(p1) and p1.event_shape == q1.event_shape
+    assert model.prior.event_shape == q2.event_shape and q2.event_shape[0] == 3
+    assert ("relaxed" in name) == (len(model.temperatures) == 4)
+    conv = small(iwae_tf.conv, filters=(2, 3), posterior=name)
+    assert type(conv.prior) is type(model.prior)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "prior"), [("bernoulli", "normal"), ("normal", "bernoulli"), ("categorical", "relaxed-categorical")]
+)
+def test_a_prior_of_another_kind_is_refused(posterior, prior):
+    expected = f"the posterior's name. Received: posterior='{posterior}', prior='{prior}'"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        small(posterior=posterior, prior=prior)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "relaxed-categorical"])
+def test_discrete_models_in_use(name, x, tmp_path):
+    """Saved, exported, summarised, evaluated and drawn; `encode` gives probabilities."""
+    x = np.where(x > 127, 255, 0).astype(np.uint8)  # which are binarised the same every time
+    model = small(latent_sizes=(4, 3), hidden_sizes=((8,), (8,)), posterior=name)
+    model.compile("adam", jit_compile=False)
+    model.fit(x, batch_size=20, verbose=0)
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again.log_weights(x, 3, seed=0), model.log_weights(x, 3, seed=0))
+    endpoints = tf.saved_model.load(str(iwae_tf.export(model, tmp_path / "export", num_samples=10))).signatures
+    encoded = endpoints["encode"](x=tf.constant(x))
+    p = encoded["mean"].numpy()
+    np.testing.assert_allclose(p, model.encode(x).mean(), rtol=1e-4)
+    np.testing.assert_allclose(encoded["stddev"], (p * (1 - p)) ** 0.5, rtol=1e-3)
+    assert np.isfinite(endpoints["log_likelihood"](x=tf.constant(x))["log_likelihood"]).all()
+    distribution = "Bernoulli" if name == "bernoulli" else "RelaxedOneHotCategorical"
+    assert list(summary.tabulate(model).distribution) == [distribution] * 4 + ["Bernoulli"]
+    units = evaluation.active_units(model, x, num_samples=2)
+    np.testing.assert_allclose(
+        units.query("layer == 1").activity, model.encode(x).mean().numpy().reshape(20, -1).var(0, ddof=1), rtol=1e-3
+    )
+    for draw in (plots.samples, plots.reconstructions, plots.aggregated_posterior):
+        draw(*([model] if draw is plots.samples else [model, x])).savefig(tmp_path / "picture.png")
+
+
+def test_what_discrete_variables_cannot_have(x):
+    model = small(latent_sizes=(2,), posterior="bernoulli")
+    with pytest.raises(ValueError, match="Expected continuous latent variables, which follow gradients"):
+        evaluation.ais(model, x, 2, 2, 1)
+    with pytest.raises(ValueError, match="Expected continuous latent variables, which have Gaussians"):
+        evaluation.inference_gaps(model, x, 2, 2)
+    with pytest.raises(ValueError, match="Expected continuous latent variables, which fill a plane"):
+        plots.manifold(model)

@@ -208,7 +208,7 @@ def test_registered_names_are_options_and_in_the_help(tmp_path):
     objectives.register("iwae-2", lambda num_samples: objectives.ImportanceWeighted(2))
     builders.register("prior", "narrow", lambda size, unit: layers.GaussianMixture(size, num_components=2))
     shown = " ".join(invoke("train", "--help").output.replace("│", " ").split())
-    assert "iwae-2" in shown and "realnvp or narrow" in shown
+    assert "iwae-2" in shown and "relaxed-categorical or narrow" in shown
     result = invoke(
         "train", *SMALL, "--epochs", 1, "--objective", "iwae-2", "--prior", "narrow", "-o", tmp_path / "run"
     )

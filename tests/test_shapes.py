@@ -62,6 +62,11 @@ OBJECTIVES = [
     *(objectives.Renyi(K, alpha) for alpha in (-math.inf, 0.5, 1.0, math.inf)),
     objectives.ReweightedWakeSleep(K),
     objectives.ReweightedWakeSleep(K, DOUBLY, sleep=0.5),
+    objectives.VIMCO(K),
+    objectives.VIMCO(K, "arithmetic"),
+    objectives.OVIS(K, gamma=0.5),
+    *(objectives.REINFORCE(K, baseline) for baseline in ("leave-one-out", "learned", None)),
+    objectives.Thermodynamic(K, betas=(0, 0.1, 0.5, 1)),
 ]
 covers("base.Objective", *(f"{type(o).__module__.rpartition('.')[2]}.{type(o).__name__}" for o in OBJECTIVES))
 
@@ -75,6 +80,8 @@ def test_objectives(objective):
         assert inference.path_weights(weights, 0.5).shape == (k, BATCH)
     if inference.score_weights:
         assert inference.score_weights(weights).shape == (k, BATCH)
+    if inference.advantages:
+        assert inference.advantages(weights).shape == (k, BATCH)
     assert 1 <= objective.num_backward <= k
 
 
@@ -96,7 +103,7 @@ def test_weights_of_dreg():
 
 @covers(*(f"log_weights.{name}" for name in (
     "log_mean_exp", "normalized_weights", "effective_sample_size", "effective_sample_size_of_sums", "standard_error",
-    "batch_mean",
+    "batch_mean", "log_share_of_others",
 )))  # fmt: skip
 @pytest.mark.parametrize("rest", [(BATCH,), (BATCH, *EVENT)])
 def test_log_weights(rest):
@@ -104,6 +111,7 @@ def test_log_weights(rest):
     assert log_weights.log_mean_exp(weights).shape == rest
     assert log_weights.normalized_weights(weights).shape == (K, *rest)
     assert log_weights.effective_sample_size(weights).shape == rest
+    assert log_weights.log_share_of_others(weights).shape == (K, *rest)
     assert log_weights.effective_sample_size_of_sums(weights[0], weights[1]).shape == rest
     assert log_weights.standard_error(log_weights.effective_sample_size(weights), K).shape == rest
     assert log_weights.batch_mean(weights).shape == ()
@@ -275,5 +283,5 @@ covers("annealing.AdaptedHMC", "annealing.AdaptedResults")  # by `ais`, which ru
 def test_every_public_function_is_covered():
     public = {name for package in (objectives, log_weights, evaluation) for name in list_public(package)}
     assert public == COVERED
-    for attribute in ("path_weights", "score_weights", "backward_samples"):
+    for attribute in ("path_weights", "score_weights", "advantages", "learns_baseline", "backward_samples"):
         assert any(getattr(objective.inference or objective, attribute) for objective in OBJECTIVES)

@@ -167,7 +167,7 @@ class Diagnostics(keras.callbacks.Callback):
             "samples": plots.samples(self.model, 64, self.seed),
             "reconstructions": plots.reconstructions(self.model, self._x[:20], self.seed),
         }
-        if self.model.latent_shapes == [(2,)]:
+        if self.model.latent_shapes == [(2,)] and not self.model.is_discrete:
             figures["posteriors"] = plots.posteriors({self.model.name: self.model}, self._x[:3], seed=self.seed)
         for name, figure in figures.items():
             tf.summary.image(name, render(figure)[np.newaxis])

@@ -1,4 +1,4 @@
-"""Schedules over the epochs: of the learning rate, and of the weight of the KL."""
+"""Schedules over the epochs: of the learning rate, the weight of the KL, and the temperature of relaxed variables."""
 
 import math
 from typing import Any, Literal
@@ -124,3 +124,56 @@ class WarmUp(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if logs is not None:
             logs["kl_weight"] = self.weight(epoch)
+
+
+class Temperature(keras.callbacks.Callback):
+    """Lowers the temperature of all relaxed variables of a model from epoch to epoch.
+
+    With epochs counted from 0, epoch e has the temperature start (end / start)^(e / epochs), and epoch `epochs` and all
+    later ones exactly `end`. It applies to q and p alike. If `fit` ends earlier, the temperature stays, and the next
+    `fit` continues from its `initial_epoch`. The logs have `temperature` as well.
+
+    Args:
+      epochs: epochs until the temperature is `end`.
+      start: temperature of the first epoch.
+      end: temperature at the end.
+
+    Raises:
+      ValueError: if `epochs` is not a positive integer, or a temperature is not a positive number; when training
+        begins, if the model has no relaxed variables.
+
+    References:
+      Jang, Gu & Poole 2017, arXiv:1611.01144, section 4 (exponential annealing).
+
+    Example:
+      ```python
+      relaxed = iwae_tf.mlp((8, 8, 1), (4,), ((16,),), posterior="relaxed-bernoulli", preprocessing=layers.Grey())
+      relaxed.compile("adam")
+      history = relaxed.fit(x, epochs=2, callbacks=[callbacks.Temperature(2)], verbose=0).history
+      history["temperature"]  # [1.0, 0.707], then 0.5
+      ```
+    """
+
+    def __init__(self, epochs: int, start: float = 1.0, end: float = 0.5) -> None:
+        super().__init__()
+        self.epochs = check_count(epochs, "epochs")
+        for name, value in (("start", start), ("end", end)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"Expected {name} to be a positive number. Received: {name}={value!r}")
+        self.start, self.end = float(start), float(end)
+
+    def temperature(self, epoch: int) -> float:
+        """Returns the temperature of an epoch, counted from 0."""
+        return self.end if epoch >= self.epochs else self.start * (self.end / self.start) ** (epoch / self.epochs)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not self.model.temperatures:
+            raise ValueError("Expected a model with relaxed variables, such as layers.RelaxedBernoulli. Received: none")
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        for variable in self.model.temperatures:
+            variable.assign(self.temperature(epoch))
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if logs is not None:
+            logs["temperature"] = self.temperature(epoch)

@@ -72,6 +72,7 @@ _TYPES: dict[Any, tuple[Callable, str, Callable]] = {
     FloatSpace: (_parse_space(float), "SPACE", _format_space),
     FloatSpace | None: (_parse_space(float), "SPACE", _format_space),
     NameSpace: (_parse_space(str), "SPACE", _format_space),
+    NameSpace | None: (_parse_space(str), "SPACE", _format_space),
 }
 
 

@@ -47,10 +47,12 @@ class ObservationModel(keras.Model):
     Attributes:
       data_dtype: name of the dtype of the data that the model was fitted to; an export takes this dtype.
       programs: compiled functions that `compiling.cached` keeps.
+      baseline: network that predicts the log weights of x, for objectives that learn one, or `None`.
       is_sequential: whether an observation is a sequence, which the model scores while it draws.
     """
 
     is_sequential: ClassVar[bool] = False
+    baseline: keras.layers.Layer | None = None
 
     def __init__(
         self,

@@ -57,8 +57,8 @@ def ais(
       `effective_sample_size` of the chains, in [1, num_chains], and the mean `acceptance` rate in the last step.
 
     Raises:
-      ValueError: if the data do not match the model's input, a number is not an integer or too small, or `start` is
-        neither of the two.
+      ValueError: if the data do not match the model's input, latent variables are discrete, a number is not an integer
+        or too small, or `start` is neither of the two.
 
     References:
       Neal 2001, Annealed Importance Sampling, arXiv:physics/9803008; Wu, Burda, Salakhutdinov & Grosse 2017, On the
@@ -70,7 +70,7 @@ def ais(
       table.log_likelihood.mean()
       ```
     """
-    _check_settings(num_steps, num_chains, num_leapfrog_steps, start)
+    _check_settings(model, num_steps, num_chains, num_leapfrog_steps, start)
     run = _make_program(model, num_steps, num_chains, num_leapfrog_steps, start, reverse=False)
     batches = preprocess_batches(model, data, seed, verbose)
     return pd.concat([_make_table(*run(x, [], batch_seed)) for x, batch_seed in batches], ignore_index=True)
@@ -118,7 +118,7 @@ def bdmc(
       table[["lower", "upper", "gap"]].mean()
       ```
     """
-    _check_settings(num_steps, num_chains, num_leapfrog_steps, start)
+    _check_settings(model, num_steps, num_chains, num_leapfrog_steps, start)
     check_count(num_observations, "num_observations")
     key = random.as_seed(seed)
     observation, z = model.descend(num_observations, random.fold_in(key, 0))
@@ -131,7 +131,9 @@ def bdmc(
     return pd.DataFrame({"lower": lower, "upper": upper, "gap": upper - lower})
 
 
-def _check_settings(num_steps: int, num_chains: int, num_leapfrog_steps: int, start: str) -> None:
+def _check_settings(model: IWAE, num_steps: int, num_chains: int, num_leapfrog_steps: int, start: str) -> None:
+    if model.is_discrete:
+        raise ValueError("Expected continuous latent variables, which follow gradients. Received: discrete ones")
     check_count(num_steps, "num_steps")
     check_count(num_chains, "num_chains", minimum=2)  # the error is estimated from their spread
     check_count(num_leapfrog_steps, "num_leapfrog_steps")

@@ -58,12 +58,13 @@ def gradient_snr(
     key = random.as_seed(seed)
     batch, key = model.preprocess(model.as_input(x), key), random.fold_in(key, 1)
     encoder = {id(v) for layer in model.encoder for v in layer.trainable_variables}
+    baseline = set() if model.baseline is None else {id(v) for v in model.baseline.trainable_variables}
     in_encoder = np.array([id(v) in encoder for v in model.trainable_variables])
+    in_decoder = np.array([id(v) not in encoder | baseline for v in model.trainable_variables])
     rows = []
     for objective in [model.objective] if objectives is None else objectives:
         mean, variance = _compute_moments(model, objective, num_repeats, batch, key)
-        for network in ("encoder", "decoder"):
-            selected = in_encoder == (network == "encoder")
+        for network, selected in (("encoder", in_encoder), ("decoder", in_decoder)):
             m, v = (_concatenate(arrays, selected) for arrays in (mean, variance))
             varies = v > 0
             ratio = np.abs(m[varies]) / np.sqrt(v[varies])

@@ -68,6 +68,8 @@ def inference_gaps(
         check_count(value, name)
     if len(model.encoder) != 1:
         raise ValueError(f"Expected a model of one stochastic layer. Received: {len(model.encoder)}")
+    if model.is_discrete:
+        raise ValueError("Expected continuous latent variables, which have Gaussians. Received: discrete ones")
     tables = []
     for x, batch_seed in preprocess_batches(model, data, seed, verbose):
         q = model.posterior(x)

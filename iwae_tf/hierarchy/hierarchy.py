@@ -15,6 +15,7 @@ from iwae_tf.hierarchy import summary
 from iwae_tf.hierarchy.bottom_up import BottomUp, build_layer, call_layer
 from iwae_tf.hierarchy.ladder import Ladder
 from iwae_tf.hierarchy.terms import Terms
+from iwae_tf.layers.discrete import is_discrete
 from iwae_tf.layers.missing import ignore_missing
 from iwae_tf.layers.normal import as_normal
 from iwae_tf.layers.observation import Observed, log_prob_of
@@ -38,6 +39,7 @@ class Hierarchy(ObservationModel):
         prior: keras.layers.Layer,
         skip: bool = False,
         ladder: bool = False,
+        baseline: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -50,6 +52,9 @@ class Hierarchy(ObservationModel):
             )
         self._adopt(self._networks(), "Expected a Keras layer that returns a tfd.Distribution.")
         self._inference = Ladder(self) if ladder else BottomUp(self)
+        self.baseline = baseline
+        if baseline is not None and getattr(baseline, "seed", 0) is None:
+            baseline.seed = random.derive(self.seed, len(self._networks()))
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -78,6 +83,14 @@ class Hierarchy(ObservationModel):
             _, z = self.infer(self.posterior(all_missing), (), tf.zeros(2, tf.int32))
             return bool(np.isfinite(z[0]).all())
 
+    @functools.cached_property
+    def is_discrete(self) -> bool:
+        """Whether some latent variables are discrete: densities of z then have no gradient for it."""
+        with tf.init_scope():
+            x = tf.zeros([1, *self.event_shape], self.dtype_policy.variable_dtype)
+            _, z = self.infer(self.posterior(x), (), tf.zeros(2, tf.int32))
+            return any(map(is_discrete, self.generative(z)[1:]))
+
     def state(self) -> list[Any]:
         """Returns the variables that a call of q, p or the prior changes: moving averages and states of seeds."""
         parts = {id(part): part for layer in self._networks() for part in layer._flatten_layers()}
@@ -85,7 +98,14 @@ class Hierarchy(ObservationModel):
             variable
             for part in parts.values()
             for variable in (*part._non_trainable_variables, *(seed.state for seed in part._seed_generators))
+            if variable is not getattr(part, "temperature", None)  # which no call changes
         ]
+
+    @property
+    def temperatures(self) -> list[keras.Variable]:
+        """The temperatures of relaxed variables, scalars."""
+        found = (getattr(layer, "temperature", None) for layer in self._networks())
+        return [variable for variable in found if variable is not None]
 
     def _networks(self) -> tuple[keras.layers.Layer, ...]:
         return *self.encoder, *self.decoder, self.prior
@@ -107,6 +127,8 @@ class Hierarchy(ObservationModel):
             for layer, above in zip(self.decoder, reversed(shapes[1:]), strict=True):
                 skipped = shapes[-1] if self.skip and len(generated) > 1 else ()
                 generated.append(build_layer(layer, (sum(above + skipped),) if skipped else above))
+            if self.baseline is not None and not self.baseline.built:
+                self.baseline.build((None, *shapes[0]))
         if shapes != generated[::-1]:
             raise ValueError(
                 "Expected data, encoder, decoder and prior to agree on the event shapes of x, z_1, ..., z_L. "
@@ -147,9 +169,16 @@ class Hierarchy(ObservationModel):
         This is q(z_1|x), or for a ladder the list of Gaussians that it merges on its way down. Where entries of an
         incomplete x are missing, the encoder sees 0.
         """
-        if self.incomplete:
-            x = tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
-        return self._inference.posterior(x, stop_weight_gradients)
+        return self._inference.posterior(self._fill_missing(x), stop_weight_gradients)
+
+    def _fill_missing(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.math.is_nan(x), tf.zeros_like(x), x) if self.incomplete else x
+
+    @in_phase
+    def predict_baseline(self, x: tf.Tensor) -> tf.Tensor:
+        """Predicts how far the log weights of each observation are from those of others, `[batch]`."""
+        prediction = self.baseline(self._fill_missing(x))  # type: ignore[misc]
+        return tf.cast(tf.reshape(prediction, [-1]), self.dtype_policy.variable_dtype)
 
     @in_phase
     def infer(
@@ -331,4 +360,5 @@ class Hierarchy(ObservationModel):
             "prior": serialize(self.prior),
             "skip": self.skip,
             "ladder": self.ladder,
+            "baseline": serialize(self.baseline),
         }

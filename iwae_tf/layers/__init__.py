@@ -14,6 +14,7 @@ from iwae_tf.layers.categorical import Categorical
 from iwae_tf.layers.columns import Column
 from iwae_tf.layers.continuous_bernoulli import ContinuousBernoulli
 from iwae_tf.layers.counts import IndependentPoisson, NegativeBinomial
+from iwae_tf.layers.discrete import BernoulliPrior, CategoricalPrior, OneHotCategorical
 from iwae_tf.layers.flow_posteriors import InverseAutoregressiveFlow, PlanarFlow, RealNVP
 from iwae_tf.layers.flow_priors import AutoregressiveFlow
 from iwae_tf.layers.heterogeneous import Heterogeneous
@@ -24,11 +25,14 @@ from iwae_tf.layers.normal import IndependentNormal
 from iwae_tf.layers.observation import ObservationLayer
 from iwae_tf.layers.pixelcnn import PixelCNN
 from iwae_tf.layers.priors import GaussianMixture, StandardNormal, VampPrior
+from iwae_tf.layers.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from iwae_tf.layers.table_features import TableFeatures
 
 __all__ = [
     "AutoregressiveFlow",
+    "BernoulliPrior",
     "Categorical",
+    "CategoricalPrior",
     "Column",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
@@ -43,9 +47,12 @@ __all__ = [
     "NegativeBinomial",
     "NormalMixture",
     "ObservationLayer",
+    "OneHotCategorical",
     "PixelCNN",
     "PlanarFlow",
     "RealNVP",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
     "StandardNormal",
     "StochasticBinarization",
     "StochasticLayer",

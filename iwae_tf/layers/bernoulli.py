@@ -1,4 +1,4 @@
-"""The Bernoulli layer: the likelihood of binary data."""
+"""The Bernoulli layer: the likelihood of binary data, and the posterior of bits."""
 
 import math
 from collections.abc import Callable
@@ -71,8 +71,10 @@ def _summed_log_prob(
 class IndependentBernoulli(ObservationLayer):
     """Independent Bernoulli variables: their logits are linear in the features of the network.
 
-    The data lie in [0, 1]. For the arguments see `ObservationLayer`. With `mean=` the output bias starts at the logit
-    of the mean, clipped to [.001, .999], as in Burda et al. 2015 (arXiv:1509.00519).
+    The data lie in [0, 1]; samples are 0 or 1. The layer serves as a posterior of bits too, see `BernoulliPrior`.
+
+    For the arguments see `ObservationLayer`. With `mean=` the output bias starts at the logit of the mean, clipped to
+    [.001, .999], as in Burda et al. 2015 (arXiv:1509.00519).
 
     Not to be confused with `ContinuousBernoulli`: for grey values this layer's density does not integrate to 1.
 

@@ -31,6 +31,21 @@ class CategoricalDistribution(tfd.Categorical):
         return self.mode()
 
 
+class OneHotCategoricalDistribution(tfd.OneHotCategorical):
+    """`tfd.OneHotCategorical` over logits that draws the same with and without compilation.
+
+    Its density has a gradient for the value too.
+    """
+
+    def _sample_n(self, n: int | tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        logits = tf.convert_to_tensor(self.logits)
+        return tf.one_hot(draw_classes(logits, n, seed), logits.shape[-1], dtype=self.dtype)
+
+    def _log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        log_probs = tf.nn.log_softmax(tf.convert_to_tensor(self.logits))
+        return tf.reduce_sum(tf.cast(value, log_probs.dtype) * log_probs, axis=-1)
+
+
 @keras.saving.register_keras_serializable(package="iwae_tf")
 class Categorical(StochasticLayer):
     """Independent categorical variables: the logits of their classes are linear in the features of the network.

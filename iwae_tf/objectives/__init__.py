@@ -10,6 +10,8 @@ from iwae_tf.objectives.jackknife import Jackknife
 from iwae_tf.objectives.miwae import MIWAE
 from iwae_tf.objectives.registry import NAMES, get, register, takes_beta
 from iwae_tf.objectives.renyi import Renyi
+from iwae_tf.objectives.score_function import OVIS, REINFORCE, VIMCO
+from iwae_tf.objectives.thermodynamic import Thermodynamic
 from iwae_tf.objectives.wake_sleep import ReweightedWakeSleep
 
 __all__ = [
@@ -17,7 +19,10 @@ __all__ = [
     "ELBO",
     "MIWAE",
     "NAMES",
+    "OVIS",
     "PIWAE",
+    "REINFORCE",
+    "VIMCO",
     "Combined",
     "Filtering",
     "ImportanceWeighted",
@@ -25,6 +30,7 @@ __all__ = [
     "Objective",
     "Renyi",
     "ReweightedWakeSleep",
+    "Thermodynamic",
     "get",
     "register",
     "takes_beta",

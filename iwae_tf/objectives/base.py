@@ -37,6 +37,12 @@ class Objective:
         the gradient for z of sample i is multiplied by factor i before it goes on to the inference network.
       score_weights: a function from log weights to coefficients c of the same shape. The inference network then
         follows sum_i c_i d log q(z_i|x) with z_i held fixed, which needs no reparameterisable q.
+      advantages: a function from log weights to factors of the same shape. The bound is then differentiated with z_i
+        held fixed, and the inference network follows sum_i factor_i d log q(z_i|x) as well: the gradient of E bound by
+        the score of q, where factor_i is the bound less anything that does not depend on z_i. It needs no
+        reparameterisable q.
+      learns_baseline: whether a network of the model, `IWAE(baseline=)`, predicts the log weights, and `advantages`
+        reads how far they are from the prediction.
       sleep: weight of the sleep phase, in [0, 1]: the part of the inference network's gradient that is
         d log q(z|x) for x and z drawn from the generative model.
       backward_samples: m, the number of samples that are differentiated, chosen by `resampling.resample` so that the
@@ -66,6 +72,8 @@ class Objective:
     inference: "Objective | None" = None
     path_weights: Callable[..., tf.Tensor] | None = None
     score_weights: Callable[[tf.Tensor], tf.Tensor] | None = None
+    advantages: Callable[[tf.Tensor], tf.Tensor] | None = None
+    learns_baseline: bool = False
     sleep: float = 0.0
     backward_samples: BackwardSamples = None
     fewest_backward: int = 8
@@ -80,10 +88,17 @@ class Objective:
             return k
         return min(max(self.fewest_backward, k // 10), k) if self.backward_samples == "auto" else self.backward_samples
 
+    @property
+    def follows_scores(self) -> bool:
+        """Whether the gradient for the inference network needs its score alone, so that q may be any distribution."""
+        return bool(self.score_weights or self.advantages)
+
     def check_resampling(self) -> None:
-        """Raises a `ValueError` if some samples are to stand for all, and free bits depend on all of them."""
-        if self.backward_samples is not None and (self.free_bits or (self.inference and self.inference.free_bits)):
-            raise ValueError(f"Expected objectives without free_bits with backward_samples. Received: {self!r}")
+        """Raises a `ValueError` if some samples are to stand for all, and free bits or a baseline depend on all."""
+        for part in (self, self.inference) if self.backward_samples is not None else ():
+            if part and (part.free_bits or part.learns_baseline):
+                kind = "free_bits" if part.free_bits else "a learned baseline"
+                raise ValueError(f"Expected objectives without {kind} with backward_samples. Received: {self!r}")
 
     def bound(self, log_weights: tf.Tensor) -> tf.Tensor:
         """Computes the reported bound, in nats: `[num_particles, batch]` -> `[batch]`."""

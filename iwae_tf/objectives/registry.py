@@ -16,6 +16,8 @@ from iwae_tf.objectives.importance_weighted import ImportanceWeighted
 from iwae_tf.objectives.jackknife import Jackknife
 from iwae_tf.objectives.miwae import MIWAE
 from iwae_tf.objectives.renyi import Renyi
+from iwae_tf.objectives.score_function import OVIS, REINFORCE, VIMCO
+from iwae_tf.objectives.thermodynamic import Thermodynamic
 from iwae_tf.objectives.wake_sleep import ReweightedWakeSleep
 from iwae_tf.options import BackwardSamples
 
@@ -127,11 +129,16 @@ register("iwae-sampled", lambda num_samples: ImportanceWeighted(num_samples, bac
 register("jackknife", partial(Jackknife, order=1))
 register("miwae", _split_samples(MIWAE))
 register("miwae-dreg", _split_samples(MIWAE, gradient=_DREG))
+register("nvil", partial(REINFORCE, baseline="learned"))
+register("ovis", OVIS)
 register("piwae", _split_samples(PIWAE))
 register("piwae-dreg", _split_samples(PIWAE, gradient=_DREG))
+register("reinforce", REINFORCE)
 register("renyi", partial(Renyi, alpha=0.5))
 register("rws", ReweightedWakeSleep)
 register("rws-dreg", partial(ReweightedWakeSleep, gradient=_DREG))
 register("stl", partial(ImportanceWeighted, gradient="path"))
+register("tvo", Thermodynamic)
+register("vimco", VIMCO)
 register("vr-max", partial(Renyi, alpha=-math.inf))
 register("wake-sleep", partial(ReweightedWakeSleep, sleep=1.0))

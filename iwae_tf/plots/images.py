@@ -152,6 +152,8 @@ def check_plane(model: IWAE) -> None:
     """Raises a `ValueError` if the model's latent space is not a plane."""
     if model.latent_shapes != [(2,)]:
         raise ValueError(f"Expected one stochastic layer of two units. Received: latent shapes {model.latent_shapes}")
+    if model.is_discrete:
+        raise ValueError("Expected continuous latent variables, which fill a plane. Received: discrete ones")
 
 
 def _shown(model: IWAE) -> str:

@@ -30,6 +30,8 @@ def aggregated_posterior(
 ) -> Figure:
     """Draws a sample of q(z_1|x) for every observation over samples of p(z_1), in the plane of two units.
 
+    Samples of discrete z_1 would lie on each other: their probabilities, the means of q(z_1|x), take their place.
+
     Args:
       model: an `IWAE`.
       data: observations `[n, *event_shape]` or a `tf.data.Dataset` of batches, as given to `fit`.
@@ -56,8 +58,9 @@ def aggregated_posterior(
         raise ValueError(f"Expected two of the units 0 to {size - 1}. Received: {units}")
     batches = []
     for x, batch_seed in preprocess_batches(model, data, seed):
-        _, z = model.infer(model.posterior(x), (), batch_seed)
-        batches.append(z[0].numpy().reshape(len(x), -1))
+        posteriors, z = model.infer(model.posterior(x), (), batch_seed)
+        drawn = posteriors[0].mean() if model.is_discrete else z[0]
+        batches.append(drawn.numpy().reshape(len(x), -1))
     points = np.concatenate(batches)[:, list(units)]
     given = pd.Series(np.zeros(len(points)) if labels is None else labels)
     if len(given) != len(points):
@@ -77,7 +80,7 @@ def aggregated_posterior(
         axes.scatter(points[:, 0], points[:, 1], s=4, linewidths=0, color=colours[codes], rasterized=True)
         by_class = " by class" if labels is not None else ""
         axes.set(
-            title=rf"samples of $q(z_1 \mid x)${by_class}, over $p(z_1)$ in grey",
+            title=rf"{'means' if model.is_discrete else 'samples'} of $q(z_1 \mid x)${by_class}, over $p(z_1)$ in grey",
             xlabel=f"unit {units[0]} of $z_1$",
             ylabel=f"unit {units[1]} of $z_1$",
         )

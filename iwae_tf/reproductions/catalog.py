@@ -128,6 +128,14 @@ _ENTRIES = (
         "networks and a KL that counts 100 times, so that z is not used.",
     ),
     Entry(
+        "discrete",
+        "sigmoid belief networks of one and two layers, by VIMCO, OVIS, TVO, RWS, Concrete and REINFORCE",
+        "Mnih & Rezende 2016, arXiv:1602.06725; Liévin et al. 2020, arXiv:2010.15037; Masrani et al. 2019, "
+        "arXiv:1907.00031; Yin & Zhou 2019, arXiv:1807.11143",
+        "Adam at 1e-3 and batches of 50, where Liévin et al. have 3e-4 and 24; REINFORCE follows the ELBO and has the "
+        "leave-one-out baseline.",
+    ),
+    Entry(
         "objectives",
         "every objective of the package under the same protocol",
         f"{RAINFORTH}; Tucker et al. 2018, arXiv:1810.04152; Le et al. 2019, arXiv:1805.10469",

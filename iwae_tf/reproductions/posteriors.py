@@ -1,4 +1,4 @@
-"""Every posterior in a VAE."""
+"""Every posterior of continuous variables in a VAE."""
 
 from iwae_tf import builders
 from iwae_tf.reproductions.budgets import Budget, Configs
@@ -9,7 +9,8 @@ from iwae_tf.reproductions.workspace import Workspace
 
 def configure(budget: Budget, workspace: Workspace) -> Configs:
     """Returns a run of each posterior, the diagonal Gaussian first."""
-    return {name: budget.config("elbo", 1, posterior=name) for name in budget.thin(list(builders.POSTERIORS))}
+    names = [name for name in builders.POSTERIORS if name not in builders.DISCRETE]
+    return {name: budget.config("elbo", 1, posterior=name) for name in budget.thin(names)}
 
 
 def evaluate(trained: Runs) -> Result:

@@ -40,7 +40,7 @@ class Config(RunOptions):
     Example:
       ```python
       config = runs.Config(objective="dreg", num_samples=8, latent_sizes=(10,), hidden_sizes=((50, 50),))
-      config.prior  # "normal", the default
+      config.posterior  # "normal", the default
       ```
     """
 

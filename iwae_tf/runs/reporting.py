@@ -107,25 +107,31 @@ def _make_tables(
         "decomposition": evaluation.decompose(model, subset, likelihood_samples=test_samples, seed=seed),
         "importance_weights": evaluation.importance_weights(model, test, max(config.num_samples, 2), seed),
         "bounds": evaluation.bounds(model, subset, seed=seed),
-        "gradient_snr": evaluation.gradient_snr(model, subset, objectives=_estimators(model.objective), seed=seed),
-        "ais": evaluation.ais(model, subset, seed=seed, verbose=verbose),
-        "bdmc": evaluation.bdmc(model, SUBSET_SIZE, seed=seed),
+        "gradient_snr": evaluation.gradient_snr(model, subset, objectives=_list_estimators(model), seed=seed),
     }
+    if not model.is_discrete:
+        tables["ais"] = evaluation.ais(model, subset, seed=seed, verbose=verbose)
+        tables["bdmc"] = evaluation.bdmc(model, SUBSET_SIZE, seed=seed)
     if is_image(model.event_shape):  # images can be flipped upside down
         tables["out_of_distribution"] = evaluation.out_of_distribution(model, subset, subset[:, ::-1], seed=seed)
     if hasattr(model.prior, "responsibilities"):
         tables["responsibilities"] = evaluation.responsibilities(model, test, seed=seed)
     if len(tables["kl_of_units"]) == len(units):  # All layers have independent units.
         tables["without_inactive"] = evaluation.without_inactive(model, subset, units, test_samples, seed)
-    if len(model.encoder) == 1:
+    if len(model.encoder) == 1 and not model.is_discrete:
         tables["inference_gaps"] = evaluation.inference_gaps(model, subset, likelihood_samples=test_samples, seed=seed)
     return tables
 
 
-def _estimators(objective: objectives.Objective) -> list[objectives.Objective]:
+def _list_estimators(model: IWAE) -> list[objectives.Objective]:
     """Returns the objective of the run and the usual baselines, all with its number of samples."""
-    k = max(objective.num_particles, 2)
-    estimators = objective, objectives.ELBO(k), objectives.ImportanceWeighted(k)
+    k = max(model.objective.num_particles, 2)
+    usual = (
+        (objectives.REINFORCE, objectives.VIMCO)
+        if model.is_discrete
+        else (objectives.ELBO, objectives.ImportanceWeighted)
+    )
+    estimators = model.objective, *(make(k) for make in usual)
     return list({repr(estimator): estimator for estimator in estimators}.values())
 
 
@@ -148,7 +154,7 @@ def _make_figures(
         figures["aggregated_posterior"] = plots.aggregated_posterior(
             model, splits.test, splits.test_labels, units, seed
         )
-    if model.latent_shapes == [(2,)]:
+    if model.latent_shapes == [(2,)] and not model.is_discrete:
         if is_image(model.event_shape):
             figures["manifold"] = plots.manifold(model)
         figures["posteriors"] = plots.posteriors({run.name: model}, first[:3], seed=seed)

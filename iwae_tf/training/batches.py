@@ -14,6 +14,8 @@ from iwae_tf.objectives import Objective
 
 #: The logs of each observation by name, each `[batch]`.
 Metrics = dict[str, tf.Tensor]
+#: The objectives for a q that is not reparameterised, such as those of discrete latent variables.
+WITHOUT_REPARAMETERIZATION = ("VIMCO", "OVIS", "Thermodynamic", "REINFORCE", "ReweightedWakeSleep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Batch:
             if reparameterized and q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
                 raise ValueError(
                     f"Expected {layer.name} to return a reparameterised distribution, since {self.objective!r} "
-                    "differentiates its samples; objectives.ReweightedWakeSleep(num_samples) does not. "
+                    f"differentiates its samples; objectives.{', '.join(WITHOUT_REPARAMETERIZATION)} do not. "
                     f"Received: {type(q).__name__} with {q.reparameterization_type}"
                 )
         return posteriors, z
@@ -94,7 +96,30 @@ class Batch:
         if self.inference.score_weights:
             coefficients = tf.stop_gradient(self.inference.score_weights(weights))
             return self.scale_mean(-tf.reduce_sum(coefficients * self.score_of_posterior(terms), axis=0))
-        return self.scale_mean(-self.inference.bound(weights))
+        loss = -self.inference.bound(weights)
+        if self.inference.advantages:
+            signals, error = self.subtract_baseline(weights)
+            advantages = tf.stop_gradient(self.inference.advantages(signals))
+            loss += error - tf.reduce_sum(advantages * terms.log_posterior, axis=0)
+        return self.scale_mean(loss)
+
+    def subtract_baseline(self, log_weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Subtracts a learned baseline from log weights, `[k, batch]`, if the inference network's objective has one.
+
+        The baseline is the mean log weight of the other observations plus the prediction of the model's network. It
+        does not depend on the samples of its observation, so that the gradient keeps its mean.
+
+        Returns:
+          The differences, and half of their mean square, whose gradient trains the network, `[batch]`.
+        """
+        if not self.inference.learns_baseline:
+            return log_weights, tf.zeros_like(log_weights[0])
+        signals = tf.stop_gradient(log_weights)
+        means = tf.reduce_mean(signals, axis=0)
+        others = tf.cast(tf.shape(means)[0] - 1, means.dtype)
+        centre = tf.math.divide_no_nan(tf.reduce_sum(means) - means, others)
+        signals -= centre + self.model.predict_baseline(self.x)
+        return signals, 0.5 * tf.reduce_mean(signals**2, axis=0)
 
     def path_factors(self, terms: Terms) -> tf.Tensor:
         """Returns the factors of the gradient that reaches each sample, `[k, batch]`."""

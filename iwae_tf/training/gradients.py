@@ -65,7 +65,7 @@ def compute(
         )
     if inference.path_weights:
         form = _differentiate_paths
-    elif inference.score_weights or inference is not objective:
+    elif inference.follows_scores or inference is not objective:
         form = _differentiate_apart
     else:
         form = _differentiate_bound
@@ -98,10 +98,15 @@ def check_objective(model: Hierarchy, objective: Objective) -> None:
     objective.check_resampling()
     if objective.filters and not model.is_sequential:
         raise ValueError(f"Expected a model of sequences with {objective!r}. Received: {type(model).__name__}")
-    if model.ladder and (objective.inference or objective.score_weights or objective.sleep):
+    if model.ladder and (objective.inference or objective.follows_scores or objective.sleep):
         raise ValueError(
             f"Expected an objective that both networks follow, since with ladder=True they share parameters. "
             f"Received: {objective!r}"
+        )
+    if (objective.inference or objective).learns_baseline and model.baseline is None:
+        raise ValueError(
+            f"Expected a model with a network for the baseline of {objective!r}, such as "
+            f"IWAE(..., baseline=networks.Baseline()). Received: {type(model).__name__} without one"
         )
 
 
@@ -140,7 +145,7 @@ def _differentiate_apart(batch: Batch) -> tuple[Gradients, Metrics]:
     """Differentiates two losses of the same log weights, one for each network."""
     model, inference = batch.model, batch.inference
     with tf.GradientTape(persistent=True) as tape:
-        if inference.score_weights:
+        if inference.follows_scores:
             z = [tf.stop_gradient(z_l) for z_l in batch.infer(reparameterized=False)[1]]
             terms = batch.score_given(z)
         else:
@@ -166,8 +171,12 @@ def _differentiate_dreams(batch: Batch) -> Gradients:
 
 
 def _mix_in(model: Hierarchy, gradients: Gradients, others: Gradients, share: float = 1.0) -> Gradients:
-    """Returns `gradients`, with `share` of `others` mixed in for the variables of the inference network."""
-    own = {id(v) for layer in model.encoder for v in layer.trainable_variables}
+    """Returns `gradients`, with `share` of `others` mixed in for the variables of the inference network.
+
+    A baseline counts as a part of the inference network.
+    """
+    networks = model.encoder if model.baseline is None else [*model.encoder, model.baseline]
+    own = {id(v) for layer in networks for v in layer.trainable_variables}
     mixed: Gradients = []
     for variable, gradient, other in zip(model.trainable_variables, gradients, others, strict=True):
         if id(variable) not in own or other is None:

@@ -20,6 +20,7 @@ class Chosen(NamedTuple):
       indices: their numbers among all samples, `[m, batch]`.
       bound: coefficients of log w in the loss of the generative network, `[m, batch]`.
       inference: coefficients of log w, or of the score of q, in the loss of the inference network, `[m, batch]`.
+      advantages: coefficients of log q in the loss of the inference network, `[m, batch]`, or `None`.
       path: factors of the gradient that reaches each sample, `[m, batch]`, or `None`.
       metrics: metrics of all samples.
     """
@@ -28,6 +29,7 @@ class Chosen(NamedTuple):
     indices: tf.Tensor
     bound: tf.Tensor
     inference: tf.Tensor
+    advantages: tf.Tensor | None
     path: tf.Tensor | None
     metrics: Metrics
 
@@ -73,7 +75,10 @@ class ResampledBatch(Batch):
 
     def inference_loss(self, terms: Terms) -> tf.Tensor:
         values = self.score_of_posterior(terms) if self.inference.score_weights else self.inference_log_weights(terms)
-        return self.scale_mean(-_dot(self.chosen.inference, values))
+        loss = -_dot(self.chosen.inference, values)
+        if self.chosen.advantages is not None:
+            loss -= _dot(self.chosen.advantages, terms.log_posterior)
+        return self.scale_mean(loss)
 
     def path_factors(self, terms: Terms) -> tf.Tensor:
         assert self.chosen.path is not None
@@ -90,7 +95,7 @@ def choose_samples(batch: Batch) -> ResampledBatch:
       Fearnhead & Clifford 2003, J. R. Stat. Soc. B 65; see `resample`.
     """
     model, objective, inference = batch.model, batch.objective, batch.inference
-    posteriors, z = batch.infer(reparameterized=not inference.score_weights)
+    posteriors, z = batch.infer(reparameterized=not inference.follows_scores)
     terms = batch.score(z, posteriors)
     log_weights = batch.inference_log_weights(terms)
     bound = of_inference = _differentiate(objective.bound, batch.log_weights(terms))
@@ -98,7 +103,10 @@ def choose_samples(batch: Batch) -> ResampledBatch:
         of_inference = inference.score_weights(log_weights)
     elif inference is not objective:
         of_inference = _differentiate(inference.bound, log_weights)
+    advantages = inference.advantages(log_weights) if inference.advantages else None
     importance = tf.abs(bound) if of_inference is bound else tf.abs(bound) + tf.abs(of_inference)
+    if advantages is not None:
+        importance += tf.abs(advantages)
     seed = random.fold_in(batch.seed, len(model.encoder))
     indices, factors = resample(importance, objective.num_backward, seed)
     chosen = Chosen(
@@ -106,6 +114,7 @@ def choose_samples(batch: Batch) -> ResampledBatch:
         indices=indices,
         bound=factors * take(bound, indices),
         inference=factors * take(of_inference, indices),
+        advantages=None if advantages is None else factors * take(advantages, indices),
         path=take(batch.path_factors(terms), indices) if inference.path_weights else None,
         metrics=compute_metrics(model, objective, terms, model.kl_weight),
     )

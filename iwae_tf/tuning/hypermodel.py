@@ -89,7 +89,7 @@ class IWAEHyperModel(keras_tuner.HyperModel):
         objective: NameSpace = "iwae",
         beta: FloatSpace | None = None,
         posterior: NameSpace = "normal",
-        prior: NameSpace = "normal",
+        prior: NameSpace | None = None,
         table: Sequence[Column] = (),
         val_samples: int = 1000,
         val_observations: int = 100,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from iwae_tf import objectives
-from iwae_tf.callbacks import BurdaSchedule, WarmUp
+from iwae_tf.callbacks import BurdaSchedule, Temperature, WarmUp
 
 from ..fixtures import small_model
 
@@ -91,3 +91,32 @@ def test_warm_up_goes_on_where_fit_left_off(x):
 def test_bad_warm_up(arguments, message):
     with pytest.raises(ValueError, match=message):
         WarmUp(**arguments)
+
+
+def test_temperatures_fall_by_a_factor():
+    schedule = Temperature(4, start=2.0, end=0.5)
+    temperatures = [schedule.temperature(epoch) for epoch in range(6)]
+    np.testing.assert_allclose(temperatures, [2, 2**0.5, 1, 0.5**0.5, 0.5, 0.5])
+
+
+def test_all_temperatures_are_set_in_each_epoch(x):
+    """Those of q, of the conditional and of the prior; the program that is compiled once follows."""
+    model = small_model(2, objectives.ImportanceWeighted(5), posterior="relaxed-bernoulli")
+    model.compile("sgd", jit_compile=True)
+    options = {"batch_size": 20, "verbose": 0, "callbacks": [Temperature(2, start=1.0, end=0.25)]}
+    history = model.fit(x, epochs=3, **options).history
+    np.testing.assert_allclose(history["temperature"], [1, 0.5, 0.25])
+    assert [float(t) for t in model.temperatures] == [0.25] * 4
+    first = model.log_weights(x, 3, seed=0)
+    model.temperatures[0].assign(0.9)
+    assert np.abs(model.log_weights(x, 3, seed=0) - first).max() > 0.1
+
+
+def test_temperatures_that_cannot_be(x):
+    for start, end in ((0.0, 0.5), (1.0, -1.0), (float("inf"), 0.5)):
+        with pytest.raises(ValueError, match=r"Expected (start|end) to be a positive number. Received"):
+            Temperature(3, start, end)
+    model = small_model()
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="Expected a model with relaxed variables"):
+        model.fit(x, verbose=0, callbacks=[Temperature(2)])

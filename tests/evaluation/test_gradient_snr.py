@@ -57,8 +57,8 @@ def test_snr_grows_and_falls_with_k_as_it_must(linear_gaussian):
 
 
 def test_every_objective_and_depth(x):
-    model = small_model(2)
-    model.compile("sgd", jit_compile=False)  # which compiles 17 programs the faster; the other tests are with XLA
+    model = small_model(2, objectives.get("nvil", 4))  # with a network for its baseline
+    model.compile("sgd", jit_compile=False)  # which compiles 22 programs the faster; the other tests are with XLA
     before = [tf.identity(v) for v in model.variables]
     choices = [objectives.get(name, 4) for name in objectives.NAMES if name != "fivo"]
     table = evaluation.gradient_snr(model, x[:3], 3, choices)

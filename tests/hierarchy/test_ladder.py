@@ -15,7 +15,7 @@ from ..layers.test_layers import Plain
 from ..objectives.reference import CASES, reference
 
 #: Objectives by which the two networks follow different gradients.
-APART = [objective for objective in CASES if objective.inference or objective.score_weights]
+APART = [objective for objective in CASES if objective.inference or objective.follows_scores]
 APART.append(objectives.ReweightedWakeSleep(6, "doubly_reparameterized", sleep=0.5))
 
 

@@ -115,6 +115,46 @@ def jackknife(objective, lw, kl_weight):
     return of_bound(bound, a, kl_weight)
 
 
+def of_advantages(bound, a, advantages, kl_weight):
+    return Reference(bound, a, 0 * a, advantages - kl_weight * a)
+
+
+def vimco(objective, lw, kl_weight):
+    advantages = np.empty_like(lw)
+    for i in range(len(lw)):
+        others, replaced = np.delete(lw, i, 0), lw.copy()
+        replaced[i] = others.mean(0) if objective.mean == "geometric" else log_mean_exp(others)
+        advantages[i] = log_mean_exp(lw) - log_mean_exp(replaced)
+    return of_advantages(log_mean_exp(lw), softmax(lw), advantages, kl_weight)
+
+
+def ovis(objective, lw, kl_weight):
+    """Equation 17 of the paper is the control variate of log Z - w~, so that w~ is part of its coefficient."""
+    k, gamma, w = len(lw), objective.gamma, softmax(lw)
+    others = np.stack([log_mean_exp(np.delete(lw, i, 0)) for i in range(k)])
+    control_variate = others - gamma * w + (1 - gamma) * np.log(1 - 1 / k)
+    advantages = log_mean_exp(lw) - w - control_variate + w
+    return of_advantages(log_mean_exp(lw), w, advantages, kl_weight)
+
+
+def reinforce(objective, lw, kl_weight):
+    k = len(lw)
+    leave_one_out = objective.baseline == "leave-one-out"
+    baselines = (lw.sum(0) - lw) / (k - 1) if leave_one_out else 0
+    return of_advantages(lw.mean(0), np.full_like(lw, 1 / k), (lw - baselines) / k, kl_weight)
+
+
+def thermodynamic(objective, lw, kl_weight):
+    bound, a, advantages = np.zeros(lw.shape[1]), np.zeros_like(lw), np.zeros_like(lw)
+    for low, high in itertools.pairwise(objective.betas):
+        w = softmax(low * lw)
+        deviations = lw - (w * lw).sum(0)
+        bound += (high - low) * (w * lw).sum(0)
+        a += (high - low) * w * (1 + low * deviations)
+        advantages += (high - low) * w * deviations * len(lw) / (len(lw) - 1)
+    return of_advantages(bound, a, advantages, kl_weight)
+
+
 REFERENCES = {
     objectives.ELBO: elbo,
     objectives.ImportanceWeighted: importance_weighted,
@@ -125,6 +165,10 @@ REFERENCES = {
     objectives.Renyi: renyi,
     objectives.ReweightedWakeSleep: wake_sleep,
     objectives.Jackknife: jackknife,
+    objectives.VIMCO: vimco,
+    objectives.OVIS: ovis,
+    objectives.REINFORCE: reinforce,
+    objectives.Thermodynamic: thermodynamic,
 }
 
 DOUBLY = "doubly_reparameterized"
@@ -151,6 +195,15 @@ CASES = [
     objectives.ReweightedWakeSleep(6, DOUBLY),
     objectives.Jackknife(6, 1),
     objectives.Jackknife(6, 2),
+    objectives.VIMCO(6),
+    objectives.VIMCO(6, "arithmetic"),
+    objectives.OVIS(6),
+    objectives.OVIS(6, gamma=0.7),
+    objectives.REINFORCE(6),
+    objectives.REINFORCE(6, baseline=None),
+    objectives.Thermodynamic(6),
+    objectives.Thermodynamic(6, betas=(0, 0.1, 0.5, 1)),
     objectives.Combined(objectives.ELBO(6), objectives.ReweightedWakeSleep(6)),
+    objectives.Combined(objectives.ImportanceWeighted(6), objectives.VIMCO(6)),
     objectives.Combined(objectives.Jackknife(6, 1), objectives.ImportanceWeighted(6, "path")),
 ]

@@ -25,6 +25,10 @@ ALL = [
     objectives.ReweightedWakeSleep(6, backward_samples=2),
     objectives.Combined(objectives.ImportanceWeighted(6), objectives.ELBO(6), backward_samples=2),
     objectives.ReweightedWakeSleep(6, sleep=0.5),
+    objectives.REINFORCE(6, baseline="learned"),
+    objectives.VIMCO(6, backward_samples=2),
+    objectives.OVIS(6, backward_samples="auto"),
+    objectives.Thermodynamic(6, backward_samples=2),
     objectives.Combined(objectives.ImportanceWeighted(6), objectives.MIWAE(2, 3)),
 ]
 
@@ -94,6 +98,8 @@ SAME = [
     (objectives.Renyi(6, 0.0), objectives.ImportanceWeighted(6)),
     (objectives.Renyi(6, 1.0), objectives.ELBO(6)),
     (objectives.Jackknife(6, 0), objectives.ImportanceWeighted(6)),
+    (objectives.REINFORCE(6), objectives.ELBO(6)),
+    (objectives.Thermodynamic(6, betas=(0, 1)), objectives.ELBO(6)),
 ]
 
 
@@ -102,6 +108,36 @@ def test_special_cases_agree(one, other):
     lw = log_weights(other.num_particles)
     assert one.num_particles == other.num_particles
     np.testing.assert_allclose(one.bound(lw), other.bound(lw), rtol=1e-6)
+
+
+@pytest.mark.parametrize("objective", [case for case in CASES if case.advantages], ids=repr)
+def test_advantages_equal_their_definitions(objective):
+    """The first column has almost all weight in one sample, where 1 - w~ rounds to 0."""
+    lw = tf.concat([log_weights(), tf.constant([[-90.0], [-50.0], [-91.0], [-92.0], [-90.5], [-93.0]])], 1)
+    expected = reference(objective, lw)
+    np.testing.assert_allclose(objective.advantages(lw), expected.c + expected.a, rtol=2e-5, atol=2e-5)
+
+
+def test_special_cases_of_advantages_agree():
+    """Two betas make leave-one-out; OVIS without gamma is VIMCO up to a constant, which changes no mean."""
+    lw = log_weights()
+    one, other = objectives.Thermodynamic(6, betas=(0, 1)), objectives.REINFORCE(6)
+    np.testing.assert_allclose(one.advantages(lw), other.advantages(lw), rtol=1e-4, atol=1e-5)
+    difference = objectives.OVIS(6).advantages(lw) - objectives.VIMCO(6, "arithmetic").advantages(lw)
+    np.testing.assert_allclose(difference, np.full((6, 3), math.log(6 / 5)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [objectives.VIMCO, objectives.OVIS, objectives.REINFORCE, objectives.Thermodynamic])
+def test_the_others_are_at_least_one(make):
+    with pytest.raises(ValueError, match=r"num_samples must be an integer of 2 or more. Received: num_samples=1"):
+        make(1)
+    assert objectives.REINFORCE(1, baseline="learned").num_particles == 1
+
+
+@pytest.mark.parametrize("betas", [(0,), (0.1, 1), (0, 0.5), (0, 0.5, 0.5, 1), (0, 0.7, 0.2, 1)])
+def test_betas_that_make_no_path(betas):
+    with pytest.raises(ValueError, match=r"Expected betas to ascend from 0 to 1. Received: betas=\("):
+        objectives.Thermodynamic(6, betas=betas)
 
 
 def test_groups_and_samples_are_told_apart():
@@ -214,6 +250,7 @@ def test_extreme_weights_and_ties_stay_finite(jit_compile):
             results.append([bound, tape.gradient(bound, lw)])
             results[-1] += [objective.path_weights(lw)] if objective.path_weights else []
             results[-1] += [objective.score_weights(lw)] if objective.score_weights else []
+            results[-1] += [objective.advantages(lw)] if objective.advantages else []
         return results
 
     for objective, results in zip(cases, values(), strict=True):
@@ -263,11 +300,11 @@ def test_names_of_groups_divide_the_samples():
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, "3", None])
 def test_bad_number_of_samples(k):
     for name, make in objectives.NAMES.items():
-        with pytest.raises(ValueError, match="must be a positive integer"):
+        with pytest.raises(ValueError, match=r"must be (a positive integer|an integer of 2 or more)"):
             make(k)
         assert name
     for make in (lambda k: objectives.MIWAE(k, 2), lambda k: objectives.PIWAE(2, k)):
-        with pytest.raises(ValueError, match="must be a positive integer"):
+        with pytest.raises(ValueError, match=r"must be (a positive integer|an integer of 2 or more)"):
             make(k)
 
 

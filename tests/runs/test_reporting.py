@@ -73,6 +73,22 @@ def test_report_has_every_table_and_picture(folders, monkeypatch):
         runs.report(folders / "iwae", verbose=0)
 
 
+def test_a_run_of_bits_and_its_report(tmp_path, monkeypatch):
+    """By the command line; what needs continuous variables is left out."""
+    monkeypatch.setattr(reporting, "SUBSET_SIZE", 5)
+    options = {"objective": "vimco", "posterior": "bernoulli", "latent-sizes": 2, "hidden-sizes": 16, "epochs": 1}
+    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+    result = invoke("train", *arguments, "-k", 3, "--test-samples", 50, "--diagnose", "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    result = invoke("evaluate", tmp_path / "run", "--all")
+    assert result.exit_code == 0, result.output
+    written = {path.stem for path in (tmp_path / "run" / "evaluation").glob("*.csv")}
+    assert {"gradient_snr", "active_units", "kl_of_units"} < written
+    assert not written & {"ais", "bdmc", "inference_gaps"}
+    objectives = pd.read_csv(tmp_path / "run" / "evaluation" / "gradient_snr.csv").objective
+    assert {text.partition("(")[0] for text in objectives} == {"VIMCO", "REINFORCE"}
+
+
 def test_the_top_of_a_report(folders, tmp_path, monkeypatch):
     """The data, the model, the objective, the time, the versions, and the likelihood as it was evaluated last."""
     monkeypatch.setattr(reporting, "_make_tables", lambda *_: {"bounds": pd.DataFrame({"bound": [-25.43612]})})

@@ -34,6 +34,9 @@ RESAMPLED = [
     objectives.Renyi(6, 0.5),
     objectives.Renyi(6, 2.5),
     RWS(6, sleep=0.5),
+    objectives.VIMCO(6),
+    objectives.OVIS(6, gamma=0.5),
+    objectives.Thermodynamic(6),
 ]
 
 #: One for each way to differentiate.
@@ -45,6 +48,8 @@ FORMS = [
     PIWAE(2, 3, DOUBLY),
     RWS(6, sleep=0.5),
     RWS(6, DOUBLY, sleep=0.5),
+    objectives.VIMCO(6),
+    objectives.REINFORCE(6, baseline="learned"),
     objectives.ELBO(6, analytic_kl=True, free_bits=1.0),
 ]
 
@@ -140,11 +145,11 @@ def test_estimators_of_one_gradient_have_one_mean(linear_gaussian, gaussian_chai
 
 @pytest.mark.parametrize(
     ("num_layers", "objective"),
-    [*((1, o) for o in RESAMPLED), (3, IWAE(6)), (3, PIWAE(2, 3, DOUBLY)), (3, RWS(6))],
+    [*((1, o) for o in RESAMPLED), (3, IWAE(6)), (3, PIWAE(2, 3, DOUBLY)), (3, RWS(6)), (3, objectives.VIMCO(6))],
     ids=repr,
 )
 def test_a_resampled_gradient_has_the_mean_of_the_full_one(linear_gaussian, gaussian_chain, num_layers, objective):
-    """q is off, so that weights are uneven. 24 or 36 comparisons in each of 15 cases: false alarm of all below 3e-4."""
+    """q is off, so that weights are uneven. 24 or 36 comparisons in each of 19 cases: false alarm of all below 3e-4."""
     exact = {1: linear_gaussian, 3: gaussian_chain}[num_layers]
     some = copy.copy(objective)
     some.backward_samples = 2
