@@ -282,7 +282,9 @@ def test_training(x, posterior, objective):
 def test_others_list_the_objectives_that_work(objective):
     model = bit_model(objective)
     model.compile("sgd")
-    with pytest.raises(ValueError, match=r"reparameterised.*objectives.VIMCO, OVIS, Thermodynamic, REINFORCE, Reweigh"):
+    with pytest.raises(
+        ValueError, match=r"reparameterised.*objectives VIMCO, OVIS, Thermodynamic, REINFORCE and Reweigh"
+    ):
         model._gradients(X)
 
 
@@ -354,6 +356,11 @@ def test_a_baseline_predicts(x):
 def test_a_baseline_is_neither_encoder_nor_decoder():
     model = bit_model(REINFORCE(2, baseline="learned"))
     assert list(evaluation.gradient_snr(model, X, 5).network) == ["encoder", "decoder"]
+
+
+def test_a_baseline_is_a_layer():
+    with pytest.raises(TypeError, match=r"Expected baseline to be a Keras layer. Received: 'learned'"):
+        bit_model(baseline="learned")
 
 
 class Half(Objective):
