@@ -52,9 +52,11 @@ class Hierarchy(ObservationModel):
             )
         self._adopt(self._networks(), "Expected a Keras layer that returns a tfd.Distribution.")
         self._inference = Ladder(self) if ladder else BottomUp(self)
-        self.baseline = baseline
+        if not isinstance(baseline, (keras.layers.Layer, type(None))):
+            raise TypeError(f"Expected baseline to be a Keras layer. Received: {baseline!r}")
         if baseline is not None and getattr(baseline, "seed", 0) is None:
             baseline.seed = random.derive(self.seed, len(self._networks()))
+        self.baseline = baseline
 
     @property
     def event_shape(self) -> tuple[int, ...]:

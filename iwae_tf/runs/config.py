@@ -50,6 +50,18 @@ class Config(RunOptions):
             self.make_objective()
         if self.first_samples is not None:
             self.make_objective(self.first_samples)
+        if self.posterior in ("bernoulli", "categorical"):
+            self._check_discrete()
+
+    def _check_discrete(self) -> None:
+        """Raises a `ValueError` unless the objective follows the score of q, which discrete variables need."""
+        objective = self.make_objective()
+        if not (objective.inference or objective).follows_scores:
+            names = [name for name in sorted(objectives.NAMES) if objectives.get(name, 2).follows_scores]
+            raise ValueError(
+                f"Expected one of the objectives {', '.join(names)} with posterior {self.posterior!r}. "
+                f"Received: {self.objective!r}"
+            )
 
     @classmethod
     def from_recipe(cls, name: str, **options: Any) -> "Config":

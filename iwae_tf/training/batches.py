@@ -15,7 +15,7 @@ from iwae_tf.objectives import Objective
 #: The logs of each observation by name, each `[batch]`.
 Metrics = dict[str, tf.Tensor]
 #: The objectives for a q that is not reparameterised, such as those of discrete latent variables.
-WITHOUT_REPARAMETERIZATION = ("VIMCO", "OVIS", "Thermodynamic", "REINFORCE", "ReweightedWakeSleep")
+WITHOUT_REPARAMETERIZATION = "VIMCO, OVIS, Thermodynamic, REINFORCE and ReweightedWakeSleep"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Batch:
             if reparameterized and q.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
                 raise ValueError(
                     f"Expected {layer.name} to return a reparameterised distribution, since {self.objective!r} "
-                    f"differentiates its samples; objectives.{', '.join(WITHOUT_REPARAMETERIZATION)} do not. "
+                    f"differentiates its samples; the objectives {WITHOUT_REPARAMETERIZATION} do not. "
                     f"Received: {type(q).__name__} with {q.reparameterization_type}"
                 )
         return posteriors, z

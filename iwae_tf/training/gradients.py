@@ -44,7 +44,8 @@ def compute(
       scale: scales the loss before it is differentiated, such as `optimizer.scale_loss`.
 
     Returns:
-      The gradients for the trainable variables of the model, and the metrics of `compute_metrics`.
+      The gradients for the trainable variables of the model, 0 for a baseline that the objective does not learn; and
+      the metrics of `compute_metrics`.
 
     Raises:
       ValueError: if a posterior lacks what the objective needs, samples with a gradient or the density of a given z; or
@@ -75,6 +76,10 @@ def compute(
     gradients, values = form(batch)
     if inference.sleep:
         gradients = _mix_in(model, gradients, _differentiate_dreams(batch), inference.sleep)
+    if model.baseline is not None and not inference.learns_baseline:
+        unused = {id(v) for v in model.baseline.trainable_variables}
+        pairs = zip(gradients, model.trainable_variables, strict=True)
+        gradients = [tf.zeros_like(v) if id(v) in unused else g for g, v in pairs]
     return gradients, values
 
 

@@ -1,5 +1,7 @@
 """The options of runs: every name is known to the help, and every default is written once."""
 
+import re
+
 import pytest
 
 from iwae_tf import data, layers, options, runs, tuning
@@ -18,6 +20,16 @@ def test_the_names_in_the_help_are_the_registered_ones():
 def test_unknown_names(field):
     with pytest.raises(ValueError, match=f"{field} must be one of .*{options.NAMES[field][0]}.*Received: 'no'"):
         runs.Config(**{field: "no"})
+
+
+def test_discrete_posteriors_need_an_objective_that_follows_the_score():
+    expected = (
+        "objectives nvil, ovis, reinforce, rws, tvo, vimco, wake-sleep with posterior 'bernoulli'. Received: 'iwae'"
+    )
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        runs.Config(posterior="bernoulli")
+    for posterior, objective in (("categorical", "rws"), ("bernoulli", "vimco"), ("relaxed-bernoulli", "iwae")):
+        assert runs.Config(posterior=posterior, objective=objective).prior is None
 
 
 def test_repr_has_what_differs_from_the_defaults():

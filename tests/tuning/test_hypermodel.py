@@ -49,6 +49,16 @@ def test_a_trial_is_the_model_of_its_configuration():
     assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0.002)
 
 
+def test_a_search_over_discrete_posteriors():
+    """Each has the prior that fits it, and an objective that follows the score."""
+    posteriors = ["bernoulli", "categorical"]
+    hypermodel = tuning.IWAEHyperModel(EVENT, objective=["vimco", "rws"], posterior=posteriors, depth=2, hidden_size=8)
+    model, _ = sampled(hypermodel, posterior="categorical", objective="rws", latent_size=10)
+    assert model.latent_shapes == [(10, 10), (5, 10)] and model.prior.event_shape == (5, 10)
+    with pytest.raises(ValueError, match=r"Expected one of the objectives nvil, .* with posterior 'bernoulli'"):
+        tuning.IWAEHyperModel(EVENT, objective="iwae", posterior=["normal", "bernoulli"])
+
+
 def test_beta_is_searched_only_where_the_objective_has_one():
     hypermodel = tuning.IWAEHyperModel(EVENT, objective=["iwae", "elbo", "ciwae"], beta=(0.2, 0.9), hidden_size=8)
     _, hp = sampled(hypermodel, objective="iwae")
