@@ -13,7 +13,7 @@ import tensorflow as tf
 def has_fast_convolutions() -> bool:
     """Returns whether XLA's convolutions are worth it.
 
-    On a CPU TensorFlow's own take a half to an eighth of the time; see docs/benchmarks.md.
+    On a CPU TensorFlow's own are up to twice as fast; see docs/benchmarks.md.
     """
     return bool(tf.config.list_logical_devices("GPU"))
 

@@ -104,7 +104,7 @@ class PixelCNN(ObservationLayer):
         `"logistic-mixture"`, pixels k / 255 whose channels depend linearly on each other, as `DiscretizedLogistic` asks
         for.
       condition: `"all"` lets each layer of convolutions read the maps. `"last"` adds them after the convolutions, so
-        that many samples cost little more than one.
+        that no sample needs convolutions of its own.
       num_maps: maps that the network of z gives.
       num_components: components of the mixture.
       **kwargs: the other arguments of `ObservationLayer`. With `mean=`, each pixel starts at its mean.
