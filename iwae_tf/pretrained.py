@@ -19,7 +19,7 @@ def load_pretrained(name: str) -> IWAE:
     it lies the SavedModel, for scoring without this package.
 
     Args:
-      name: `"mnist_iwae_1l"`, a model of binarised MNIST.
+      name: `"mnist_iwae_1l"` or `"mnist_iwae_2l"`, models of binarised MNIST with one and two stochastic layers.
 
     Returns:
       An `IWAE` that is not compiled; compile it to train it further.

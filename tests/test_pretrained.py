@@ -18,7 +18,7 @@ each = pytest.mark.parametrize("name", NAMES)
 
 
 def test_there_are_some():
-    assert {"mnist_iwae_1l"} <= set(NAMES)
+    assert {"mnist_iwae_1l", "mnist_iwae_2l"} <= set(NAMES)
 
 
 @each
