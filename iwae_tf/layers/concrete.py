@@ -24,16 +24,11 @@ EDGE = 2.0**-20
 SMALLEST = 1e-30
 
 
-class RelaxedBernoulliDistribution(tfd.Distribution):
-    """A relaxed Bernoulli variable, whose density is exact in float32 at any temperature.
-
-    Near 1 floats are too far apart for a density. So what lies beyond [EDGE, 1 - EDGE] is moved to the ends, where
-    `log_prob` is the log of its probability: as the temperature falls it becomes that of the Bernoulli variable.
-
-    `mean` and `stddev` are those of the Bernoulli variable; the relaxed variable's own have no closed form.
+class _Concrete(tfd.Distribution):
+    """Base of the relaxed variables: logits, and a temperature.
 
     Args:
-      logits: `[*batch]`.
+      logits: logits of the discrete variable.
       temperature: t, a positive scalar.
     """
 
@@ -47,8 +42,22 @@ class RelaxedBernoulliDistribution(tfd.Distribution):
             validate_args=False,
             allow_nan_stats=True,
             parameters=parameters,
-            name="RelaxedBernoulli",
+            name=type(self).__name__.removesuffix("Distribution"),
         )
+
+
+class RelaxedBernoulliDistribution(_Concrete):
+    """A relaxed Bernoulli variable, whose density is exact in float32 at any temperature.
+
+    Near 1 floats are too far apart for a density. So what lies beyond [EDGE, 1 - EDGE] is moved to the ends, where
+    `log_prob` is the log of its probability: as the temperature falls it becomes that of the Bernoulli variable.
+
+    `mean` and `stddev` are those of the Bernoulli variable; the relaxed variable's own have no closed form.
+
+    Args:
+      logits: `[*batch]`.
+      temperature: t, a positive scalar.
+    """
 
     def _event_shape(self) -> tf.TensorShape:
         return tf.TensorShape([])
@@ -85,7 +94,7 @@ class RelaxedBernoulliDistribution(tfd.Distribution):
         return tf.sigmoid(self.logits) * tf.sigmoid(-self.logits)
 
 
-class RelaxedOneHotCategoricalDistribution(tfd.Distribution):
+class RelaxedOneHotCategoricalDistribution(_Concrete):
     """A relaxed one-hot categorical variable: positive numbers, one for each class, whose sum is 1.
 
     Its density is that of all but one of them. No class is below 1e-30, so a temperature below 0.2 has a wrong density
@@ -97,19 +106,6 @@ class RelaxedOneHotCategoricalDistribution(tfd.Distribution):
       logits: `[*batch, num_classes]`.
       temperature: t, a positive scalar.
     """
-
-    def __init__(self, logits: tf.Tensor, temperature: tf.Tensor) -> None:
-        parameters = dict(locals())
-        self.logits = tf.convert_to_tensor(logits)
-        self.temperature = tf.convert_to_tensor(temperature, self.logits.dtype)
-        super().__init__(
-            dtype=self.logits.dtype,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name="RelaxedOneHotCategorical",
-        )
 
     def _event_shape(self) -> tf.TensorShape:
         return self.logits.shape[-1:]
