@@ -149,7 +149,7 @@ def make_endpoints(model: IWAE, num_samples: int, fixed_seed: tf.Tensor) -> dict
 
     def decode(z: tf.Tensor, z_top: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         rows = (z,) if z_top is None else (z, z_top)
-        if not getattr(model.observation_layer, "shows_draws", False):
+        if not model.shows_draws:
             return {"mean": model.generate(0, rows[0], rows[-1]).mean()}
 
         def draw(row: tuple[tf.Tensor, ...]) -> tf.Tensor:

@@ -106,6 +106,11 @@ class ObservationModel(keras.Model):
         """Whether entries of x may be NaN, which stands for missing."""
         return self.incomplete or getattr(self.observation_layer, "allows_missing", False)
 
+    @property
+    def shows_draws(self) -> bool:
+        """Whether pictures and exports show draws of x in place of means."""
+        return getattr(self.observation_layer, "shows_draws", False)
+
     def observe(self, x: tf.Tensor) -> Any:
         """Returns x, for `terms` and `score`, with what the likelihood computes from it alone, for any number of z."""
         return x

@@ -345,8 +345,7 @@ class Hierarchy(ObservationModel):
 
     def show(self, observation: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
         """Returns what pictures and exports show of p(x|z_1): the mean, or a draw if the likelihood shows draws."""
-        shows_draws = getattr(self.observation_layer, "shows_draws", False)
-        return observation.sample(seed=random.fold_in(seed, -1)) if shows_draws else observation.mean()
+        return observation.sample(seed=random.fold_in(seed, -1)) if self.shows_draws else observation.mean()
 
     def reconstruction(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Returns what `show` shows of p(x|z_1) for one draw z_1 ~ q(z_1|x) each, `[batch, *event_shape]`."""

@@ -158,7 +158,7 @@ def check_plane(model: IWAE) -> None:
 
 def _shown(model: IWAE) -> str:
     """Returns what pictures show of p(x|z), in a word."""
-    return "draw" if getattr(model.observation_layer, "shows_draws", False) else "mean"
+    return "draw" if model.shows_draws else "mean"
 
 
 def is_image(event_shape: Sequence[int]) -> bool:
